@@ -1,0 +1,139 @@
+"""A saved thing: a folder of config.json, safetensors files and where it came from."""
+
+import hashlib
+import json
+import os
+import platform
+import shutil
+import tempfile
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from .errors import InputError
+
+CONFIG = "config.json"
+
+
+def refuse_existing(path: Path) -> None:
+    """Raise where an output would overwrite something.
+
+    Raises:
+        InputError: `path` exists.
+    """
+    if path.exists():
+        raise InputError(f"{path} exists: choose another name or remove it first")
+
+
+@contextmanager
+def new_folder(path: Path) -> Generator[Path]:
+    """A temporary folder that becomes `path` in one step if the block ends well.
+
+    Raises:
+        InputError: `path` exists.
+    """
+    refuse_existing(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    try:
+        yield work
+        refuse_existing(path)
+        work.chmod(0o755)
+        work.rename(path)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def write_file(path: Path, write: Callable[[Path], object]) -> None:
+    """Write a file in one step: `write` gets a temporary path, which is then renamed to `path`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    work = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        write(work)
+        work.replace(path)
+    finally:
+        work.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: object) -> None:
+    """One JSON document, in one step."""
+    text = json.dumps(value, indent=2) + "\n"
+    write_file(path, lambda work: work.write_text(text))
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file.
+
+    Raises:
+        InputError: no such file, not JSON, or not an object.
+    """
+    if not path.is_file():
+        raise InputError(f"{path} is missing: is {path.parent} the folder that you mean?")
+    try:
+        value = json.loads(path.read_text())
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is not JSON ({error}): restore it or make it anew") from None
+    if not isinstance(value, dict):
+        raise InputError(f"{path} holds no JSON object: restore it or make it anew")
+    return value
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """A safetensors file, in one step."""
+    whole = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
+    write_file(path, lambda work: save_file(whole, work))
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """All tensors of a safetensors file.
+
+    Raises:
+        InputError: no such file, empty, truncated or not safetensors.
+    """
+    if not path.is_file():
+        raise InputError(f"{path} is missing: is {path.parent} the folder that you mean?")
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise InputError(f"{path} is truncated or no safetensors file ({error})") from None
+
+
+def check_tensors(what: str, found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
+    """Compare names and shapes and list every difference.
+
+    Raises:
+        InputError: a key is missing or unknown, or a shape differs.
+    """
+    faults = [f"{key} is missing" for key in expected if key not in found]
+    faults += [f"{key} is unknown" for key in found if key not in expected]
+    faults += [
+        f"{key} is {list(found[key].shape)}, not {list(expected[key].shape)}"
+        for key in expected
+        if key in found and found[key].shape != expected[key].shape
+    ]
+    if faults:
+        raise InputError(f"{what} does not fit: {'; '.join(faults)}")
+
+
+def sha256(path: Path) -> str:
+    """The hash of a file's bytes, in hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def provenance() -> dict[str, str]:
+    """Versions and machine, as saved beside every artifact."""
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "machine": f"{platform.system()} {platform.machine()}, {torch.get_num_threads()} threads",
+    }

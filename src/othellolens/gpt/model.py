@@ -1,0 +1,383 @@
+"""Othello-GPT, whole, in one file: a pre-norm GPT with the names of TransformerLens.
+
+Parameters and hook points are named as in HookedTransformer, so published state dicts load key for
+key. Architecture: Li et al. 2023 (https://arxiv.org/abs/2210.13382), after GPT-2.
+"""
+
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from typing import Literal, TypeAlias
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+
+from ..errors import InputError
+from .sites import Hook, HookPoint, Site
+from .tokens import CONTEXT, VOCABULARY, check_tokens
+
+NamesFilter: TypeAlias = str | Sequence[str] | Callable[[str], bool] | None
+
+
+@dataclass(frozen=True)
+class GPTConfig:
+    """The shape of a model."""
+
+    n_layers: int = 8
+    """Transformer blocks."""
+    d_model: int = 512
+    """Width of the residual stream."""
+    n_heads: int = 8
+    """Attention heads a block."""
+    d_mlp: int = 2048
+    """Neurons of a block's MLP."""
+    normalization: Literal["LN", "LNPre"] = "LNPre"
+    """Layer norm with (LN) or without (LNPre) a gain and a bias of its own."""
+    n_ctx: int = CONTEXT
+    """Longest move list that the model reads."""
+    d_vocab: int = VOCABULARY
+    """Tokens: padding and the 60 playable squares."""
+    eps: float = 1e-5
+    """Added to the variance inside the layer norm."""
+
+    @property
+    def d_head(self) -> int:
+        """Width of a head."""
+        return self.d_model // self.n_heads
+
+    def to_dict(self) -> dict[str, object]:
+        """The fields by name, as they are saved."""
+        return asdict(self)
+
+
+PRESETS = {
+    "mini": GPTConfig(n_layers=6, d_model=128, n_heads=8, d_mlp=512),
+    "published": GPTConfig(),
+}
+
+
+class LayerNorm(nn.Module):
+    """x minus its mean over d_model, over its root mean square; LN adds a gain and a bias."""
+
+    def __init__(self, cfg: GPTConfig) -> None:
+        super().__init__()
+        self.eps = cfg.eps
+        self.affine = cfg.normalization == "LN"
+        if self.affine:
+            self.w = nn.Parameter(torch.ones(cfg.d_model))
+            self.b = nn.Parameter(torch.zeros(cfg.d_model))
+        self.hook_scale = HookPoint()
+        self.hook_normalized = HookPoint()
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.hook_scale.hooks:
+            gain = (self.w, self.b) if self.affine else (None, None)
+            return self.hook_normalized(F.layer_norm(x, x.shape[-1:], *gain, self.eps))
+        x = x - x.mean(-1, keepdim=True)
+        scale = self.hook_scale((x.pow(2).mean(-1, keepdim=True) + self.eps).sqrt())
+        x = x / scale
+        return self.hook_normalized(x * self.w + self.b if self.affine else x)
+
+
+class Attention(nn.Module):
+    """Causal self-attention; W_Q, W_K, W_V [head, d_model, d_head], W_O [head, d_head, d_model]."""
+
+    def __init__(self, cfg: GPTConfig) -> None:
+        super().__init__()
+        self.cfg = cfg
+        heads, d_head, d_model = cfg.n_heads, cfg.d_head, cfg.d_model
+        # Stored so that [d_model, (head d_head)] is a view: one product for all heads, no copy.
+        self.W_Q, self.W_K, self.W_V = (
+            nn.Parameter(torch.empty(d_model, heads, d_head).permute(1, 0, 2)) for _ in range(3)
+        )
+        self.W_O = nn.Parameter(torch.empty(heads, d_head, d_model))
+        self.b_Q, self.b_K, self.b_V = (nn.Parameter(torch.zeros(heads, d_head)) for _ in range(3))
+        self.b_O = nn.Parameter(torch.zeros(d_model))
+        self.hook_q, self.hook_k, self.hook_v = HookPoint(), HookPoint(), HookPoint()
+        self.hook_z, self.hook_attn_scores, self.hook_pattern = (
+            HookPoint(),
+            HookPoint(),
+            HookPoint(),
+        )
+
+    def forward(self, x: Float[Tensor, "game ply d_model"]) -> Float[Tensor, "game ply d_model"]:
+        q, k, v = self._queries_keys_values(x)
+        if self.hook_attn_scores.hooks or self.hook_pattern.hooks or _explicit_is_faster(q):
+            z = self._explicit(q, k, v)
+        else:
+            q, k, v = (part.transpose(1, 2) for part in (q, k, v))
+            z = F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2)
+        z = self.hook_z(z)
+        return z.flatten(-2) @ self.W_O.flatten(0, 1) + self.b_O
+
+    def _queries_keys_values(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        weight = torch.cat([flat(w) for w in (self.W_Q, self.W_K, self.W_V)], dim=1)
+        bias = torch.cat([b.flatten() for b in (self.b_Q, self.b_K, self.b_V)])
+        mixed = x @ weight + bias
+        q, k, v = mixed.unflatten(-1, (3, self.cfg.n_heads, self.cfg.d_head)).unbind(-3)
+        return self.hook_q(q), self.hook_k(k), self.hook_v(v)
+
+    def _explicit(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        q, k, v = (part.transpose(1, 2) for part in (q, k, v))
+        plies = q.shape[2]
+        future = torch.full((plies, plies), float("-inf"), dtype=q.dtype, device=q.device).triu(1)
+        scores = self.hook_attn_scores(q @ k.transpose(-1, -2) * self.cfg.d_head**-0.5 + future)
+        pattern = self.hook_pattern(scores.softmax(-1))
+        return (pattern.to(v.dtype) @ v).transpose(1, 2)
+
+
+def _explicit_is_faster(q: Tensor) -> bool:
+    # The backward pass of PyTorch's fused attention on the CPU took two thirds of a bf16 training
+    # step of `mini`; plain products made the whole step three times as fast (make bench).
+    return q.device.type == "cpu" and q.requires_grad and torch.is_grad_enabled()
+
+
+def flat(weight: Float[Tensor, "head d_model d_head"]) -> Float[Tensor, "d_model head_d_head"]:
+    """All heads of W_Q, W_K or W_V side by side; a view, as `Attention` stores them."""
+    return weight.permute(1, 0, 2).flatten(1)
+
+
+class MLP(nn.Module):
+    """W_in [d_model, d_mlp], exact GELU, W_out [d_mlp, d_model]."""
+
+    def __init__(self, cfg: GPTConfig) -> None:
+        super().__init__()
+        self.W_in = nn.Parameter(torch.empty(cfg.d_model, cfg.d_mlp))
+        self.b_in = nn.Parameter(torch.zeros(cfg.d_mlp))
+        self.W_out = nn.Parameter(torch.empty(cfg.d_mlp, cfg.d_model))
+        self.b_out = nn.Parameter(torch.zeros(cfg.d_model))
+        self.hook_pre, self.hook_post = HookPoint(), HookPoint()
+
+    def forward(self, x: Float[Tensor, "game ply d_model"]) -> Float[Tensor, "game ply d_model"]:
+        pre = self.hook_pre(x @ self.W_in + self.b_in)
+        return self.hook_post(F.gelu(pre)) @ self.W_out + self.b_out
+
+
+class Block(nn.Module):
+    """Attention, then MLP, each added to the residual stream."""
+
+    def __init__(self, cfg: GPTConfig) -> None:
+        super().__init__()
+        self.ln1, self.attn = LayerNorm(cfg), Attention(cfg)
+        self.ln2, self.mlp = LayerNorm(cfg), MLP(cfg)
+        self.hook_resid_pre, self.hook_resid_mid = HookPoint(), HookPoint()
+        self.hook_resid_post = HookPoint()
+        self.hook_attn_out, self.hook_mlp_out = HookPoint(), HookPoint()
+
+    def forward(
+        self, resid: Float[Tensor, "game ply d_model"]
+    ) -> Float[Tensor, "game ply d_model"]:
+        resid = self.hook_resid_pre(resid)
+        resid = self.hook_resid_mid(resid + self.hook_attn_out(self.attn(self.ln1(resid))))
+        return self.hook_resid_post(resid + self.hook_mlp_out(self.mlp(self.ln2(resid))))
+
+
+class Embed(nn.Module):
+    """W_E [d_vocab, d_model]: what a move adds to the residual stream."""
+
+    def __init__(self, cfg: GPTConfig) -> None:
+        super().__init__()
+        self.W_E = nn.Parameter(torch.empty(cfg.d_vocab, cfg.d_model))
+
+
+class PosEmbed(nn.Module):
+    """W_pos [n_ctx, d_model]: what a ply adds to it."""
+
+    def __init__(self, cfg: GPTConfig) -> None:
+        super().__init__()
+        self.W_pos = nn.Parameter(torch.empty(cfg.n_ctx, cfg.d_model))
+
+
+class Unembed(nn.Module):
+    """W_U [d_model, d_vocab] and b_U: from the residual stream to logits."""
+
+    def __init__(self, cfg: GPTConfig) -> None:
+        super().__init__()
+        self.W_U = nn.Parameter(torch.empty(cfg.d_model, cfg.d_vocab))
+        self.b_U = nn.Parameter(torch.zeros(cfg.d_vocab))
+
+
+class GPT(nn.Module):
+    """The transformer. Reads moves 0..t and predicts move t+1.
+
+    Weights are drawn from a normal distribution of standard deviation 0.02 (GPT-2), those that
+    write into the residual stream divided by sqrt(2 n_layers).
+    """
+
+    def __init__(self, cfg: GPTConfig, *, seed: int = 0) -> None:
+        super().__init__()
+        if cfg.d_model % cfg.n_heads:
+            raise InputError(f"d_model {cfg.d_model} is not a multiple of n_heads {cfg.n_heads}")
+        self.cfg = cfg
+        self.embed, self.pos_embed = Embed(cfg), PosEmbed(cfg)
+        self.hook_embed, self.hook_pos_embed = HookPoint(), HookPoint()
+        self.blocks = nn.ModuleList(Block(cfg) for _ in range(cfg.n_layers))
+        self.ln_final = LayerNorm(cfg)
+        self.unembed = Unembed(cfg)
+        self._initialise(seed)
+        self._points = dict(self._named_points())
+
+    def _initialise(self, seed: int) -> None:
+        generator = torch.Generator().manual_seed(seed)
+        for key, weight in self.named_parameters():
+            name = key.rpartition(".")[2]
+            if name.startswith("W_"):
+                shrink = (2 * self.cfg.n_layers) ** 0.5 if name in ("W_O", "W_out") else 1.0
+                # Drawn contiguous: the numbers must not depend on how a weight lies in memory.
+                drawn = torch.randn(weight.shape, generator=generator)
+                weight.data.copy_(drawn * (0.02 / shrink))
+
+    def _named_points(self) -> Iterator[tuple[str, HookPoint]]:
+        for name, module in self.named_modules():
+            if isinstance(module, HookPoint):
+                module.name = name
+                yield name, module
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.parameters()).device
+
+    @property
+    def hook_names(self) -> tuple[str, ...]:
+        """Every place that can be read or edited."""
+        return tuple(self._points)
+
+    def forward(
+        self, tokens: Int64[Tensor, "game ply"], stop_at_layer: int | None = None
+    ) -> Float[Tensor, "game ply out"]:
+        """Logits [game, ply, d_vocab]; row t predicts move t+1.
+
+        Args:
+            tokens: ids 0..60, at most n_ctx plies.
+            stop_at_layer: run only the blocks before this one and return the residual stream that
+                it would read, [game, ply, d_model]; negative counts from the end.
+
+        Raises:
+            InputError: an id, a length or a layer that the model does not have.
+        """
+        if not torch.compiler.is_compiling():
+            self._check(tokens, stop_at_layer)
+        plies = tokens.shape[1]
+        embedded = self.hook_embed(self.embed.W_E[tokens])
+        positions = self.pos_embed.W_pos[:plies].expand(len(tokens), -1, -1)
+        resid = embedded + self.hook_pos_embed(positions)
+        for block in self.blocks[:stop_at_layer]:
+            resid = block(resid)
+        if stop_at_layer is not None:
+            return resid
+        return self.ln_final(resid) @ self.unembed.W_U + self.unembed.b_U
+
+    def _check(self, tokens: Tensor, stop_at_layer: int | None) -> None:
+        check_tokens(tokens)
+        if tokens.shape[1] > self.cfg.n_ctx:
+            raise InputError(
+                f"{tokens.shape[1]} plies, but the model reads at most {self.cfg.n_ctx}:"
+                " pass ol.tokens(games)[:, :-1]"
+            )
+        layers = self.cfg.n_layers
+        if stop_at_layer is not None and not -layers <= stop_at_layer <= layers:
+            raise InputError(f"stop_at_layer {stop_at_layer}: this model has {layers} layers")
+
+    @contextmanager
+    def hooks(self, fwd_hooks: Sequence[tuple[NamesFilter, Hook]]) -> Generator["GPT"]:
+        """Within the block, put each function on the points that its name or filter means.
+
+        Raises:
+            InputError: a name that no hook point has.
+        """
+        placed: list[tuple[HookPoint, Hook]] = []
+        try:
+            for names, hook in fwd_hooks:
+                for name in self._select(names):
+                    self._points[name].hooks.append(hook)
+                    placed.append((self._points[name], hook))
+            yield self
+        finally:
+            for point, hook in placed:
+                point.hooks.remove(hook)
+
+    def run_with_hooks(
+        self,
+        tokens: Int64[Tensor, "game ply"],
+        fwd_hooks: Sequence[tuple[NamesFilter, Hook]] = (),
+        stop_at_layer: int | None = None,
+    ) -> Tensor:
+        """One forward pass with functions put on hook points; see `hooks` and `forward`."""
+        with self.hooks(fwd_hooks):
+            return self(tokens, stop_at_layer)
+
+    def run_with_cache(
+        self,
+        tokens: Int64[Tensor, "game ply"],
+        names_filter: NamesFilter = None,
+        stop_at_layer: int | None = None,
+    ) -> tuple[Tensor, "ActivationCache"]:
+        """One forward pass that keeps the activations at the points that `names_filter` means.
+
+        Args:
+            tokens: as in `forward`.
+            names_filter: a hook name, several, a predicate on names, or None for every point.
+            stop_at_layer: as in `forward`.
+
+        Returns:
+            The logits (or residual stream) and the activations by hook name.
+        """
+        cache = ActivationCache()
+
+        def keep(x: Tensor, hook: HookPoint) -> None:
+            cache[hook.name] = x
+
+        with self.hooks([(names_filter, keep)]):
+            return self(tokens, stop_at_layer), cache
+
+    def _select(self, names: NamesFilter) -> list[str]:
+        if names is None:
+            return list(self._points)
+        if callable(names):
+            return [name for name in self._points if names(name)]
+        wanted = [names] if isinstance(names, str) else list(names)
+        for name in wanted:
+            if name not in self._points:
+                raise InputError(f"no hook point {name!r}; this model has {_summary(self)}")
+        return wanted
+
+    def check_site(self, site: Site) -> None:
+        """Refuse a site that this model does not have.
+
+        Raises:
+            InputError: the layer is out of range.
+        """
+        if site.layer >= self.cfg.n_layers:
+            raise InputError(
+                f"site {site}: this model has {self.cfg.n_layers} layers,"
+                f" 0 to {self.cfg.n_layers - 1}"
+            )
+
+    def width(self, site: Site) -> int:
+        """Length of the vectors at a site."""
+        self.check_site(site)
+        return self.cfg.d_mlp if site.kind in ("mlp_pre", "mlp_post") else self.cfg.d_model
+
+
+class ActivationCache(dict[str, Tensor]):
+    """Activations by hook name; also `cache["resid_post", 3]`, as sites are written."""
+
+    def __getitem__(self, key: str | tuple[str, int]) -> Tensor:
+        return super().__getitem__(key if isinstance(key, str) else Site(*key).hook_name)
+
+
+def untrained(model: GPT, *, seed: int) -> GPT:
+    """A model of the same shape with fresh weights: the floor under every measurement."""
+    return GPT(replace(model.cfg), seed=seed).to(model.device)
+
+
+def _summary(model: GPT) -> str:
+    inner = sorted({n.split(".", 2)[2] for n in model.hook_names if n.startswith("blocks.")})
+    outer = [n for n in model.hook_names if not n.startswith("blocks.")]
+    return (
+        f"{', '.join(outer)} and, for layers 0 to {model.cfg.n_layers - 1},"
+        f" blocks.LAYER. followed by {', '.join(inner)}"
+    )
