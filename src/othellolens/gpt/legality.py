@@ -1,5 +1,7 @@
 """How often the model would play a legal move, and how near it is to the uniform-legal oracle."""
 
+from functools import reduce
+from operator import add
 from typing import NamedTuple
 
 import torch
@@ -53,7 +55,7 @@ def legality(model: GPT, games: Games, *, batch: int = 256) -> Legality:
     parts = [
         _legality(model, games[first : first + batch]) for first in range(0, len(games), batch)
     ]
-    return sum(parts[1:], start=parts[0])
+    return reduce(add, parts)
 
 
 def _legality(model: GPT, games: Games) -> Legality:

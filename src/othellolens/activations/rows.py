@@ -1,0 +1,99 @@
+"""Rows: activation vectors with the place in the game at which each was read."""
+
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int32
+from torch import Tensor
+
+from ..errors import InputError
+from ..gpt.model import GPT
+from ..gpt.sites import HookPoint, Site
+from ..gpt.tokens import tokens
+from ..othello.games import Games
+from ..othello.squares import NO_MOVE
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Vectors read at one site. Row (g, t): the model has read moves 0..t of game g."""
+
+    at: Int32[Tensor, "position 2"]
+    """(game, ply)."""
+    x: Float[Tensor, "position d_in"]
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def __getitem__(self, rows: slice | Tensor) -> "Rows":
+        return Rows(self.at[rows], self.x[rows])
+
+    @staticmethod
+    def cat(parts: list["Rows"]) -> "Rows":
+        """One after the other."""
+        return Rows(torch.cat([p.at for p in parts]), torch.cat([p.x for p in parts]))
+
+
+def same_rows(a: Int32[Tensor, "position 2"], b: Int32[Tensor, "row 2"]) -> None:
+    """The row rule: two tensors indexed by position may meet only where their (game, ply) agree.
+
+    Raises:
+        InputError: they differ.
+    """
+    if a.shape != b.shape or not torch.equal(a, b):
+        raise InputError(
+            f"{len(a)} and {len(b)} rows of different (game, ply) cannot be compared:"
+            " take both from the same games"
+        )
+
+
+def read_rows(model: GPT, site: Site, games: Games, *, batch: int = 64) -> Iterator[Rows]:
+    """The activations at `site`, one `Rows` per `batch` games, in order; padding left out.
+
+    Memory: one batch of the model's activations and of rows, `batch` x 59 x d_in floats.
+
+    Args:
+        model: the player.
+        site: where to read.
+        games: what to play through it.
+        batch: games a forward pass.
+
+    Raises:
+        InputError: the model does not have this site.
+    """
+    model.check_site(site)
+    for first in range(0, len(games), batch):
+        part = games[first : first + batch]
+        with torch.no_grad():
+            grid = read_grid(model, site, part)
+        played = part.moves[:, : grid.shape[1]] != NO_MOVE
+        at = played.nonzero().to(torch.int32)
+        at[:, 0] += first
+        yield Rows(at, grid[played.to(grid.device)])
+
+
+def read_grid(model: GPT, site: Site, games: Games) -> Float[Tensor, "game ply d_in"]:
+    """The activations at `site` with the axes game and ply kept, padding included."""
+    caught: list[Tensor] = []
+
+    def catch(x: Tensor, hook: HookPoint) -> None:  # noqa: ARG001
+        caught.append(x)
+
+    ids = tokens(games)[:, : model.cfg.n_ctx].to(model.device)
+    model.run_with_hooks(ids, [(site.hook_name, catch)], stop_at_layer=site.layer + 1)
+    return caught[0]
+
+
+def endless_rows(
+    model: GPT,
+    site: Site,
+    games: Games,
+    *,
+    batch: int = 64,
+    after_pass: Callable[[], object] = lambda: None,
+) -> Generator[Rows]:
+    """`read_rows` again and again; `after_pass` is called each time the games begin anew."""
+    while True:
+        yield from read_rows(model, site, games, batch=batch)
+        after_pass()

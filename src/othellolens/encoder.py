@@ -1,0 +1,96 @@
+"""Encoders: anything that turns an activation vector into features, and the plain ones.
+
+SAEs, probes, raw neurons, PCA and random directions all meet the same judge through `encode`.
+"""
+
+from abc import ABC, abstractmethod
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+
+class Encoder(nn.Module, ABC):
+    """Turns vectors into features. A feature is on where it is above a threshold of 0 or more."""
+
+    d_in: int | None
+    """Length of the vectors that it reads; None where any will do."""
+
+    @abstractmethod
+    def encode(self, x: Float[Tensor, "position d_in"]) -> Float[Tensor, "position feature"]:
+        """Features of each vector, independent of the other rows of the batch."""
+
+    def feature_names(self) -> tuple[str, ...] | None:
+        """A name for each feature, where the features are not just numbered."""
+        return None
+
+
+class Autoencoder(Encoder):
+    """An encoder that can go back, so that its reconstruction can be spliced into the model."""
+
+    @abstractmethod
+    def decode(self, features: Float[Tensor, "position feature"]) -> Float[Tensor, "position d_in"]:
+        """The vectors that the features stand for."""
+
+
+def _both_signs(z: Float[Tensor, "position axis"]) -> Float[Tensor, "position feature"]:
+    """Each axis as two features, its positive and its negative part: no feature is negative."""
+    return torch.cat([z.relu(), (-z).relu()], dim=-1)
+
+
+def _one_sign(features: Float[Tensor, "position feature"]) -> Float[Tensor, "position axis"]:
+    positive, negative = features.chunk(2, dim=-1)
+    return positive - negative
+
+
+class Neurons(Autoencoder):
+    """The activations themselves, each axis of the site as two features (positive, negative)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.d_in = None
+
+    def encode(self, x: Float[Tensor, "position d_in"]) -> Float[Tensor, "position feature"]:
+        return _both_signs(x)
+
+    def decode(self, features: Float[Tensor, "position feature"]) -> Float[Tensor, "position d_in"]:
+        return _one_sign(features)
+
+
+class PCA(Autoencoder):
+    """Principal components of a sample, each as two features (positive, negative)."""
+
+    mean: Tensor
+    basis: Tensor
+
+    def __init__(self, sample: Float[Tensor, "position d_in"]) -> None:
+        super().__init__()
+        self.d_in = sample.shape[1]
+        self.register_buffer("mean", sample.mean(0))
+        centred = (sample - self.mean).double()
+        _, vectors = torch.linalg.eigh(centred.T @ centred)
+        self.register_buffer("basis", vectors.flip(1).to(sample.dtype))
+
+    def encode(self, x: Float[Tensor, "position d_in"]) -> Float[Tensor, "position feature"]:
+        return _both_signs((x - self.mean) @ self.basis)
+
+    def decode(self, features: Float[Tensor, "position feature"]) -> Float[Tensor, "position d_in"]:
+        return _one_sign(features) @ self.basis.T + self.mean
+
+
+class RandomDirections(Encoder):
+    """Projections of the centred vectors on directions drawn uniformly from the sphere."""
+
+    mean: Tensor
+    basis: Tensor
+
+    def __init__(self, sample: Float[Tensor, "position d_in"], *, features: int, seed: int) -> None:
+        super().__init__()
+        self.d_in = sample.shape[1]
+        generator = torch.Generator().manual_seed(seed)
+        drawn = torch.randn(self.d_in, features, generator=generator)
+        self.register_buffer("mean", sample.mean(0))
+        self.register_buffer("basis", (drawn / drawn.norm(dim=0)).to(sample.device))
+
+    def encode(self, x: Float[Tensor, "position d_in"]) -> Float[Tensor, "position feature"]:
+        return ((x - self.mean) @ self.basis).relu()

@@ -1,0 +1,60 @@
+"""Lens: a model, a site and an encoder; games in, features and boards out."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from .activations.rows import read_rows, same_rows
+from .encoder import Encoder
+from .errors import InputError
+from .gpt.model import GPT
+from .gpt.sites import Site
+from .othello.boards import Boards
+from .othello.games import Games
+
+
+@dataclass(frozen=True)
+class Read:
+    """What a lens sees of some positions: boards, activations and features of the same rows."""
+
+    boards: Boards
+    x: Float[Tensor, "position d_in"]
+    features: Float[Tensor, "position feature"]
+
+
+@dataclass(frozen=True)
+class Lens:
+    """Looks at what passes a site of a model through an encoder."""
+
+    model: GPT
+    site: Site
+    encoder: Encoder
+
+    def __post_init__(self) -> None:
+        width = self.model.width(self.site)
+        if self.encoder.d_in not in (None, width):
+            raise InputError(
+                f"the encoder reads vectors of {self.encoder.d_in}, but {self.site} of this"
+                f" model has {width}: use the site that the encoder was made for"
+            )
+
+    def read(self, games: Games, *, batch: int = 64) -> Iterator[Read]:
+        """Every position that the model can read, in order, `batch` games at a time."""
+        self.encoder.eval()
+        for first in range(0, len(games), batch):
+            part = games[first : first + batch]
+            boards = _numbered(part.replay(), first, self.model.cfg.n_ctx)
+            for rows in read_rows(self.model, self.site, part, batch=batch):
+                same_rows(boards.at - torch.tensor([first, 0], dtype=torch.int32), rows.at)
+                with torch.no_grad():
+                    yield Read(boards, rows.x, self.encoder.encode(rows.x))
+
+
+def _numbered(boards: Boards, first: int, plies: int) -> Boards:
+    """The boards within the model's context, games numbered from `first`."""
+    kept = boards[boards.at[:, 1] < plies]
+    kept.at[:, 0] += first
+    return kept
