@@ -1,0 +1,73 @@
+"""OthelloLens: Othello-GPT opened up, and judged against exact board truth."""
+
+from . import concepts
+from .encoder import PCA, Autoencoder, Encoder, Neurons, RandomDirections
+from .errors import InputError
+from .evaluation.counts import Counts, count
+from .evaluation.fidelity import Fidelity, fidelity
+from .evaluation.reconstruction import Reconstruction, reconstruct
+from .evaluation.scores import Scores, score
+from .evaluation.verdict import Verdict, judge
+from .gpt.legality import Legality, legality
+from .gpt.model import GPT, GPTConfig, untrained
+from .gpt.runs import load_gpt, train_gpt
+from .gpt.sites import Site
+from .gpt.tokens import tokens
+from .gpt.train import GPTPlan
+from .lens import Lens
+from .othello.boards import Boards
+from .othello.games import Games, IllegalMoveError, random_games
+from .othello.records import load_games, save_games
+from .probes.accuracy import probe_accuracy
+from .probes.linear import LinearProbe, ProbePlan, fit_probe
+from .runs import load_encoder, load_lens
+from .sae.batch_topk import BatchTopK
+from .sae.relu import Relu
+from .sae.train import SAEPlan, train_sae
+
+__all__ = [
+    "GPT",
+    "PCA",
+    "Autoencoder",
+    "BatchTopK",
+    "Boards",
+    "Counts",
+    "Encoder",
+    "Fidelity",
+    "GPTConfig",
+    "GPTPlan",
+    "Games",
+    "IllegalMoveError",
+    "InputError",
+    "Legality",
+    "Lens",
+    "LinearProbe",
+    "Neurons",
+    "ProbePlan",
+    "RandomDirections",
+    "Reconstruction",
+    "Relu",
+    "SAEPlan",
+    "Scores",
+    "Site",
+    "Verdict",
+    "concepts",
+    "count",
+    "fidelity",
+    "fit_probe",
+    "judge",
+    "legality",
+    "load_encoder",
+    "load_games",
+    "load_gpt",
+    "load_lens",
+    "probe_accuracy",
+    "random_games",
+    "reconstruct",
+    "save_games",
+    "score",
+    "tokens",
+    "train_gpt",
+    "train_sae",
+    "untrained",
+]

@@ -4,6 +4,7 @@ SAEs, probes, raw neurons, PCA and random directions all meet the same judge thr
 """
 
 from abc import ABC, abstractmethod
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -15,6 +16,12 @@ class Encoder(nn.Module, ABC):
 
     d_in: int | None
     """Length of the vectors that it reads; None where any will do."""
+    metadata: dict[str, Any]
+    """Where it is from: `model_name`, `hook_name`, the games and the plan; saved beside it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.metadata = {}
 
     @abstractmethod
     def encode(self, x: Float[Tensor, "position d_in"]) -> Float[Tensor, "position feature"]:

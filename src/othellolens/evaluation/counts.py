@@ -5,7 +5,7 @@ machines merge by `+`. Even-numbered games are counted apart from odd ones: what
 chosen on the even half and scored on the odd one.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -58,6 +58,17 @@ class Counts:
             self.fires + other.fires,
             self.holds + other.holds,
             self.both + other.both,
+        )
+
+    def only(self, *families: str) -> "Counts":
+        """The counts of some families of concepts alone."""
+        chosen = torch.tensor([c.family in families for c in self.concepts.concepts])
+        kept = tuple(c for c in self.concepts.concepts if c.family in families)
+        return replace(
+            self,
+            concepts=ConceptSet(kept),
+            holds=self.holds[:, chosen],
+            both=self.both[..., chosen],
         )
 
 

@@ -6,7 +6,7 @@ key. Architecture: Li et al. 2023 (https://arxiv.org/abs/2210.13382), after GPT-
 
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Literal, TypeAlias
 
 import torch
@@ -53,7 +53,7 @@ class GPTConfig:
 
 
 PRESETS = {
-    "mini": GPTConfig(n_layers=6, d_model=128, n_heads=8, d_mlp=512),
+    "mini": GPTConfig(n_layers=6, d_model=160, n_heads=8, d_mlp=640),
     "published": GPTConfig(),
 }
 
@@ -211,6 +211,8 @@ class GPT(nn.Module):
         if cfg.d_model % cfg.n_heads:
             raise InputError(f"d_model {cfg.d_model} is not a multiple of n_heads {cfg.n_heads}")
         self.cfg = cfg
+        self.name = "unnamed"
+        """What `load_gpt` loaded it by; encoders that are made on it keep this name."""
         self.embed, self.pos_embed = Embed(cfg), PosEmbed(cfg)
         self.hook_embed, self.hook_pos_embed = HookPoint(), HookPoint()
         self.blocks = nn.ModuleList(Block(cfg) for _ in range(cfg.n_layers))
@@ -371,7 +373,9 @@ class ActivationCache(dict[str, Tensor]):
 
 def untrained(model: GPT, *, seed: int) -> GPT:
     """A model of the same shape with fresh weights: the floor under every measurement."""
-    return GPT(replace(model.cfg), seed=seed).to(model.device)
+    fresh = GPT(model.cfg, seed=seed)
+    fresh.name = f"{model.name}, untrained with seed {seed}"
+    return fresh.to(model.device).eval()
 
 
 def _summary(model: GPT) -> str:

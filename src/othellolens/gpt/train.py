@@ -36,7 +36,7 @@ class GPTPlan:
     """What to predict: the uniform distribution over legal moves, or the move that was played."""
     optimizer: Literal["muon", "adamw"] = "muon"
     """Muon for the matrices of the blocks and AdamW for the rest, or AdamW for all."""
-    lr: float = 5e-3
+    lr: float = 7e-3
     """Peak learning rate; Muon's updates are scaled to the size of AdamW's."""
     warmup: float = 0.01
     """Share of the steps in which the learning rate rises from 0; then it falls linearly to 0."""

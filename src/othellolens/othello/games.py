@@ -1,5 +1,6 @@
 """Games: many move lists at once; uniformly random play; replay into boards."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -102,6 +103,17 @@ def random_games(count: int, *, seed: int, first: int = 0) -> Games:
 def random_origin(seed: int, first: int, count: int) -> str:
     """What `Games.origin` says of random games."""
     return f"random seed={seed} games={first}..{first + count}"
+
+
+def share_games(one: str, other: str) -> bool:
+    """Whether two origins name some of the same random games; of files nothing is known."""
+    ranges = [re.search(r"^random seed=(-?\d+) games=(\d+)\.\.(\d+)", o) for o in (one, other)]
+    if ranges[0] is None or ranges[1] is None:
+        return False
+    (seed, first, end), (other_seed, other_first, other_end) = (
+        map(int, found.groups()) for found in ranges if found
+    )
+    return seed == other_seed and first < other_end and other_first < end
 
 
 def random_batches(batch: int, *, seed: int, first: int = 0) -> Iterator[Games]:

@@ -5,9 +5,9 @@ moves next by the rules, passes honoured. As an encoder it has 192 features, the
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -36,6 +36,7 @@ from ..othello.games import Games, Table
 from ..othello.squares import SQUARES
 
 WEIGHTS = "probe.safetensors"
+KIND = "linear-probe"
 CLASSES = ("mine", "theirs", "empty")
 
 
@@ -97,6 +98,24 @@ class LinearProbe(Encoder):
         facts = [Concept(family, square) for family in CLASSES for square in SQUARES]
         return tuple(map(str, facts))
 
+    def save(self, path: str | Path) -> None:
+        """Write a folder of config.json and probe.safetensors.
+
+        Raises:
+            InputError: `path` exists.
+        """
+        config = {
+            **self.metadata,
+            "kind": KIND,
+            "schema": 1,
+            "d_in": self.d_in,
+            "classes": CLASSES,
+            "provenance": provenance(),
+        }
+        with new_folder(Path(path)) as folder:
+            write_json(folder / CONFIG, config)
+            write_tensors(folder / WEIGHTS, self.state_dict())
+
 
 def fit_probe(
     model: GPT,
@@ -127,6 +146,13 @@ def fit_probe(
     probe = LinearProbe(model.width(site))
     for step in _steps(probe, mixed, table, plan):
         watch(step)
+    probe.metadata = {
+        "model_name": model.name,
+        "hook_name": site.hook_name,
+        "games": games.origin,
+        "plan": asdict(plan),
+        "seed": seed,
+    }
     return probe.eval()
 
 
@@ -169,40 +195,18 @@ def classes(boards: Boards) -> Tensor:
     return boards.squares().to(torch.uint8).argmax(1)
 
 
-def save_probe(
-    probe: LinearProbe, path: Path, *, model: str, hook_name: str, **metadata: object
-) -> None:
-    """Write the folder (config.json, probe.safetensors) in one step.
-
-    Raises:
-        InputError: `path` exists.
-    """
-    config = {
-        "kind": "linear-probe",
-        "schema": 1,
-        "d_in": probe.d_in,
-        "classes": CLASSES,
-        "model_name": model,
-        "hook_name": hook_name,
-        "provenance": provenance(),
-        **metadata,
-    }
-    with new_folder(path) as folder:
-        write_json(folder / CONFIG, config)
-        write_tensors(folder / WEIGHTS, probe.state_dict())
-
-
-def load_probe(path: Path) -> tuple[LinearProbe, dict[str, Any]]:
-    """A probe in eval mode and its metadata.
+def load_probe(path: Path) -> LinearProbe:
+    """A probe in eval mode with its metadata.
 
     Raises:
         InputError: a file is missing or damaged, or keys or shapes do not fit.
     """
     config = read_json(path / CONFIG)
-    if config.get("kind") != "linear-probe" or not isinstance(config.get("d_in"), int):
+    if config.get("kind") != KIND or not isinstance(config.get("d_in"), int):
         raise InputError(f"{path / CONFIG} is of kind {config.get('kind')!r}, no linear probe")
     probe = LinearProbe(config["d_in"])
     tensors = read_tensors(path / WEIGHTS)
     check_tensors(str(path / WEIGHTS), tensors, probe.state_dict())
     probe.load_state_dict(tensors)
-    return probe.eval(), config
+    probe.metadata = config
+    return probe.eval()

@@ -6,13 +6,18 @@ positions, so that doubling the batch changes nothing.
 """
 
 from abc import abstractmethod
-from typing import ClassVar, NamedTuple, Protocol
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from ..artifact import new_folder, provenance, write_json, write_tensors
 from ..encoder import Autoencoder
+
+CONFIG = "cfg.json"
+WEIGHTS = "sae_weights.safetensors"
 
 
 class Loss(NamedTuple):
@@ -43,6 +48,8 @@ class SparseAutoencoder(Autoencoder):
 
     architecture: ClassVar[str]
     """The name of the recipe in saved files."""
+    saved_as: ClassVar[str]
+    """The SAELens architecture that encodes as this one does in eval mode."""
     resampled: ClassVar[bool]
     """Whether the training loop gives dead features a new start (see `sae.dead`)."""
     W_enc: nn.Parameter
@@ -57,6 +64,10 @@ class SparseAutoencoder(Autoencoder):
         """The training loss on a batch and the features it was computed from."""
 
     @abstractmethod
+    def hyperparameters(self) -> dict[str, Any]:
+        """The fields of its recipe, as they are saved."""
+
+    @abstractmethod
     def calibrate(self, x: Float[Tensor, "position d_in"]) -> None:
         """Called once after training, with rows of its stream: settle what `encode` needs."""
 
@@ -68,6 +79,37 @@ class SparseAutoencoder(Autoencoder):
     ) -> Float[Tensor, "position feature"]:
         """(x - b_dec) W_enc + b_enc."""
         return (x - self.b_dec) @ self.W_enc + self.b_enc
+
+    def save(self, path: str | Path) -> None:
+        """Write the folder that SAELens 6 reads: cfg.json and sae_weights.safetensors.
+
+        Raises:
+            InputError: `path` exists.
+        """
+        with new_folder(Path(path)) as folder:
+            write_json(folder / CONFIG, self._config())
+            write_tensors(folder / WEIGHTS, self.state_dict())
+
+    def _config(self) -> dict[str, Any]:
+        width, d_in = self.W_dec.shape
+        return {
+            "architecture": self.saved_as,
+            "d_in": d_in,
+            "d_sae": width,
+            "dtype": "float32",
+            "device": "cpu",
+            "apply_b_dec_to_input": True,
+            "normalize_activations": "none",
+            "reshape_activations": "none",
+            "metadata": {
+                "sae_lens_version": "6.0.0",
+                "prepend_bos": False,
+                "training_architecture": self.architecture,
+                "training_architecture_details": self.hyperparameters(),
+                "provenance": provenance(),
+                **self.metadata,
+            },
+        }
 
     @torch.no_grad()
     def remove_parallel_gradient(self) -> None:

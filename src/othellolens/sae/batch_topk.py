@@ -7,8 +7,8 @@ Loss = mean |x^ - x|^2 + AuxK: dead features reconstruct what is left over (Gao 
 https://arxiv.org/abs/2406.04093, appendix A.2), normalised by the variance of the left-over.
 """
 
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Bool, Float
@@ -42,6 +42,7 @@ class BatchTopKSAE(SparseAutoencoder):
     """See the head of this file. `threshold` [feature] is theta."""
 
     architecture: ClassVar[str] = "batchtopk"
+    saved_as: ClassVar[str] = "jumprelu"
     resampled: ClassVar[bool] = False
     threshold: Tensor
 
@@ -78,6 +79,9 @@ class BatchTopKSAE(SparseAutoencoder):
         error = (chosen @ self.W_dec[dead] - left_over).pow(2).sum(1).mean()
         spread = (left_over - left_over.mean(0)).pow(2).sum(1).mean()
         return self.recipe.aux * error / spread.clamp(min=1e-12)
+
+    def hyperparameters(self) -> dict[str, Any]:
+        return asdict(self.recipe)
 
     @torch.no_grad()
     def calibrate(self, x: Float[Tensor, "position d_in"]) -> None:

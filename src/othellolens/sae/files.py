@@ -1,76 +1,23 @@
-"""SAEs on disk: SAELens' own folder (version 6), cfg.json and sae_weights.safetensors.
+"""Reading SAEs from SAELens' own folder (version 6), which is also the one that we write.
 
-So SAELens loads ours and we load theirs: `standard` is our ReLU, and BatchTopK is saved as the
-`jumprelu` that it is at inference, as SAELens does.
+`standard` is our ReLU; BatchTopK is saved as the `jumprelu` that it is at inference, as SAELens
+does.
 """
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ..artifact import (
-    check_tensors,
-    new_folder,
-    provenance,
-    read_json,
-    read_tensors,
-    write_json,
-    write_tensors,
-)
+from ..artifact import check_tensors, read_json, read_tensors
 from ..errors import InputError
-from .autoencoder import SparseAutoencoder
+from .autoencoder import CONFIG, WEIGHTS, SparseAutoencoder
 from .batch_topk import BatchTopK, BatchTopKSAE
 from .relu import Relu, ReluSAE
 
-CONFIG = "cfg.json"
-WEIGHTS = "sae_weights.safetensors"
-_SAVED_AS = {"relu": "standard", "batchtopk": "jumprelu"}
+_OURS = (ReluSAE.architecture, BatchTopKSAE.architecture)
 
 
-def save_sae(
-    sae: SparseAutoencoder, path: Path, *, model: str, hook_name: str, **metadata: object
-) -> None:
-    """Write the folder in one step.
-
-    Args:
-        sae: what to save.
-        path: the folder, which must not exist.
-        model: name or path of the model that it was trained on.
-        hook_name: where in the model.
-        metadata: anything else worth keeping (plan, origin of the games, scores).
-
-    Raises:
-        InputError: `path` exists.
-    """
-    width, d_in = sae.W_dec.shape
-    config = {
-        "architecture": _SAVED_AS[sae.architecture],
-        "d_in": d_in,
-        "d_sae": width,
-        "dtype": "float32",
-        "device": "cpu",
-        "apply_b_dec_to_input": True,
-        "normalize_activations": "none",
-        "reshape_activations": "none",
-        "metadata": {
-            "sae_lens_version": "6.0.0",
-            "model_name": model,
-            "hook_name": hook_name,
-            "context_size": 59,
-            "prepend_bos": False,
-            "training_architecture": sae.architecture,
-            "training_architecture_details": asdict(sae.recipe),  # pyright: ignore
-            "provenance": provenance(),
-            **metadata,
-        },
-    }
-    with new_folder(path) as folder:
-        write_json(folder / CONFIG, config)
-        write_tensors(folder / WEIGHTS, sae.state_dict())
-
-
-def load_sae(path: Path) -> tuple[SparseAutoencoder, dict[str, Any]]:
-    """An SAE in eval mode and its metadata, from a folder that we or SAELens (6) wrote.
+def load_sae(path: Path) -> SparseAutoencoder:
+    """An SAE in eval mode with its metadata, from a folder that we or SAELens (6) wrote.
 
     Raises:
         InputError: a file is missing or damaged, the architecture is another, or keys or shapes
@@ -87,7 +34,8 @@ def load_sae(path: Path) -> tuple[SparseAutoencoder, dict[str, Any]]:
     tensors = read_tensors(path / WEIGHTS)
     check_tensors(str(path / WEIGHTS), tensors, sae.state_dict())
     sae.load_state_dict(tensors)
-    return sae.eval(), metadata
+    sae.metadata = metadata
+    return sae.eval()
 
 
 def _check_inference(path: Path, config: dict[str, Any]) -> None:
@@ -106,7 +54,7 @@ def _empty(
     path: Path, architecture: object, d_in: int, width: int, metadata: dict[str, Any]
 ) -> SparseAutoencoder:
     details: dict[str, Any] = metadata.get("training_architecture_details") or {}
-    ours = metadata.get("training_architecture") in _SAVED_AS
+    ours = metadata.get("training_architecture") in _OURS
     if architecture == "standard":
         recipe = Relu(**details) if ours and set(details) == {"width", "l1"} else Relu(width)
         return ReluSAE(d_in, recipe)

@@ -6,8 +6,8 @@ Loss = mean over positions of |x^ - x|^2 + l1 * sum of f, decoder rows of unit n
 normalised after the step and not before, and dead features are resampled, not only counted.
 """
 
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Bool, Float
@@ -34,6 +34,7 @@ class ReluSAE(SparseAutoencoder):
     """See the head of this file."""
 
     architecture: ClassVar[str] = "relu"
+    saved_as: ClassVar[str] = "standard"
     resampled: ClassVar[bool] = True
 
     def __init__(self, d_in: int, recipe: Relu, *, seed: int = 0) -> None:
@@ -53,6 +54,9 @@ class ReluSAE(SparseAutoencoder):
         error = (self.decode(features) - x).pow(2).sum(1).mean()
         penalty = self.recipe.l1 * features.sum(1).mean()
         return Loss(error, penalty, torch.zeros_like(error)), features
+
+    def hyperparameters(self) -> dict[str, Any]:
+        return asdict(self.recipe)
 
     def calibrate(self, x: Float[Tensor, "position d_in"]) -> None:
         pass

@@ -1,7 +1,7 @@
 """One training loop for every architecture: a generator that yields a `SAEStep` an update."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import NamedTuple
 
 import torch
@@ -107,7 +107,16 @@ def train_sae(
     trainer = SAETrainer(recipe, model.width(site), plan, seed=seed)
     for step in trainer.steps(mixed):
         watch(step)
-    return trainer.finish()
+    sae = trainer.finish()
+    sae.metadata = {
+        "model_name": model.name,
+        "hook_name": site.hook_name,
+        "context_size": model.cfg.n_ctx,
+        "games": games.origin,
+        "plan": asdict(plan),
+        "seed": seed,
+    }
+    return sae
 
 
 class SAETrainer:

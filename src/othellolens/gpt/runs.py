@@ -1,0 +1,165 @@
+"""Trained models on disk: a training that checkpoints and resumes, saving, and loading by name."""
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+from ..artifact import (
+    CONFIG,
+    check_tensors,
+    provenance,
+    read_json,
+    read_tensors,
+    refuse_existing,
+    write_file,
+    write_json,
+    write_tensors,
+)
+from ..errors import InputError
+from ..othello.games import random_origin
+from .model import GPT, GPTConfig
+from .train import GPTPlan, GPTStep, Trainer
+
+WEIGHTS = "model.safetensors"
+CHECKPOINT = "checkpoint.pt"
+LOG = "log.jsonl"
+_LOG_EVERY = 50
+_SHIPPED = Path(__file__).parent / "mini"
+
+
+def load_gpt(name: str | Path) -> GPT:
+    """A trained model, in eval mode on the CPU.
+
+    Args:
+        name: "mini", the model that ships with the package, or the folder of a finished training.
+
+    Raises:
+        InputError: no such model, or a file of it is damaged or does not fit (all misfits listed).
+    """
+    return load_gpt_run(name)[0]
+
+
+def load_gpt_run(name: str | Path) -> tuple[GPT, dict[str, Any]]:
+    """A trained model and what was saved beside it (plan, games, provenance)."""
+    folder = _SHIPPED if str(name) == "mini" else Path(name)
+    if not folder.is_dir():
+        raise InputError(
+            f"no model {str(name)!r}: say mini, or the folder of a training that has finished"
+        )
+    if not (folder / CONFIG).exists() and (folder / CHECKPOINT).exists():
+        raise InputError(f"{folder} holds a training under way: finish it with train-gpt --resume")
+    config = read_json(folder / CONFIG)
+    if config.get("kind") != "gpt":
+        raise InputError(f"{folder / CONFIG} is of kind {config.get('kind')!r}, no GPT")
+    model = GPT(_shape(folder, config.get("shape")))
+    tensors = read_tensors(folder / WEIGHTS)
+    check_tensors(str(folder / WEIGHTS), tensors, model.state_dict())
+    model.load_state_dict(tensors)
+    model.name = str(name)
+    return model.eval(), config
+
+
+def save_gpt(model: GPT, folder: Path, *, half: bool = False, **metadata: object) -> None:
+    """Write config.json and model.safetensors into a folder, weights first.
+
+    With `half` the weights are rounded to float16, which halves the file; they load as float32.
+    """
+    state = model.state_dict()
+    whole = {key: value.half() if half else value for key, value in state.items()}
+    write_tensors(folder / WEIGHTS, whole)
+    shape = model.cfg.to_dict()
+    config = {"kind": "gpt", "schema": 1, "shape": shape, **metadata, "provenance": provenance()}
+    write_json(folder / CONFIG, config)
+
+
+def train_gpt(
+    shape: GPTConfig,
+    plan: GPTPlan,
+    out: Path,
+    *,
+    seed: int = 0,
+    resume: bool = False,
+    compiled: bool = False,
+    checkpoint_every: int = 500,
+    watch: Callable[[GPTStep], object] = lambda _: None,
+) -> GPT:
+    """Train a model on random games, keeping checkpoints in `out`; save it there when finished.
+
+    Args:
+        shape: of the model.
+        plan: how long and how.
+        out: the run folder.
+        seed: of the weights and of the games.
+        resume: go on with the training in `out`, to the same bits as without the break.
+        compiled: use torch.compile (needs a C++ compiler; about a third faster on a CPU).
+        checkpoint_every: steps between checkpoints.
+        watch: called with every step.
+
+    Raises:
+        InputError: `out` exists and `resume` is not asked for, or holds another training.
+    """
+    asked: dict[str, object] = {"shape": shape.to_dict(), "plan": asdict(plan), "seed": seed}
+    trainer = Trainer(GPT(shape, seed=seed), plan, seed=seed, compiled=compiled)
+    spent = _continue(trainer, asked, out) if resume else _begin(asked, out)
+    started = time.monotonic() - spent
+    losses: list[float] = []
+    for step in trainer.steps():
+        losses.append(step.loss)
+        last = step.step == plan.steps
+        if step.step % _LOG_EVERY == 0 or last:
+            seconds = time.monotonic() - started
+            _log(out, step, sum(losses) / len(losses), seconds)
+            losses.clear()
+        if step.step % checkpoint_every == 0 or last:
+            trainer.save(out / CHECKPOINT)
+        watch(step)
+    wall = round(time.monotonic() - started)
+    games = random_origin(seed, 0, plan.steps * plan.batch)
+    save_gpt(trainer.model, out, training=asked, games=games, wall_seconds=wall)
+    return trainer.model.eval()
+
+
+def _begin(asked: Mapping[str, object], out: Path) -> float:
+    if (out / CHECKPOINT).exists():
+        raise InputError(f"{out} holds a training: go on with --resume, or choose another --out")
+    refuse_existing(out)
+    out.mkdir(parents=True)
+    write_json(out / "training.json", asked)
+    return 0.0
+
+
+def _continue(trainer: Trainer, asked: Mapping[str, object], out: Path) -> float:
+    found = read_json(out / "training.json")
+    for key, value in asked.items():
+        if found.get(key) != value:
+            raise InputError(f"{out} was begun with {key} {found.get(key)}, not {value}")
+    if not (out / CHECKPOINT).exists():
+        return 0.0
+    trainer.restore(out / CHECKPOINT)
+    lines = [json.loads(line) for line in (out / LOG).read_text().splitlines()]
+    kept = [line for line in lines if line["step"] <= trainer.done]
+    text = "".join(json.dumps(line) + "\n" for line in kept)
+    write_file(out / LOG, lambda work: work.write_text(text))
+    return float(kept[-1]["seconds"]) if kept else 0.0
+
+
+def _log(out: Path, step: GPTStep, loss: float, seconds: float) -> None:
+    line = {
+        "step": step.step,
+        "games": step.games,
+        "loss": round(loss, 5),
+        "lr": step.lr,
+        "seconds": round(seconds, 1),
+    }
+    with (out / LOG).open("a") as file:
+        file.write(json.dumps(line) + "\n")
+
+
+def _shape(folder: Path, saved: object) -> GPTConfig:
+    known = {field.name for field in fields(GPTConfig)}
+    if not isinstance(saved, dict) or set(saved) != known:
+        raise InputError(f"{folder / CONFIG} does not give the model's shape ({sorted(known)})")
+    return GPTConfig(**saved)

@@ -1,0 +1,157 @@
+"""The river: what it takes to set an encoder beside its floors and ceilings, in one call."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from .activations.rows import read_rows
+from .encoder import PCA, Encoder, Neurons, RandomDirections
+from .evaluation.scores import Scores
+from .evaluation.verdict import Verdict, judge
+from .gpt.legality import Legality, legality
+from .gpt.model import GPT, untrained
+from .gpt.sites import Site
+from .lens import Lens
+from .othello.games import Games
+from .probes.accuracy import Accuracy, marginal_accuracy, probe_accuracy
+from .probes.linear import ProbePlan, fit_probe
+from .sae.autoencoder import Recipe
+from .sae.train import SAEPlan, train_sae
+
+Watch = Callable[[str, int, int], object]
+"""Called with what is under way, how far it is, and how far it has to go."""
+
+
+def quiet(what: str, done: int, total: int) -> None:
+    """Watch nothing."""
+
+
+@dataclass(frozen=True)
+class Contest:
+    """What every contender gets: the same player, the same games, the same effort."""
+
+    model: GPT
+    site: Site
+    train: Games
+    held: Games
+    seed: int = 0
+    watch: Watch = quiet
+
+
+def train_contender(contest: Contest, recipe: Recipe, plan: SAEPlan, what: str) -> Encoder:
+    """An SAE trained for a contest."""
+    return train_sae(
+        recipe,
+        contest.model,
+        contest.site,
+        contest.train,
+        plan=plan,
+        seed=contest.seed,
+        watch=lambda step: contest.watch(what, step.step, plan.steps),
+    )
+
+
+def fit_contender(contest: Contest, plan: ProbePlan, what: str) -> Encoder:
+    """A probe fitted for a contest."""
+    return fit_probe(
+        contest.model,
+        contest.site,
+        contest.train,
+        plan=plan,
+        seed=contest.seed,
+        watch=lambda step: contest.watch(what, step.step, plan.steps),
+    )
+
+
+def baselines(
+    contest: Contest, recipe: Recipe, plan: SAEPlan, probe: ProbePlan
+) -> Iterator[tuple[str, Lens]]:
+    """The floors and ceilings that stand beside an SAE, each under its name.
+
+    The probe is told the truth and is the ceiling. Raw neurons, PCA and random directions are what
+    needs no training; the same SAE trained on a model of fresh weights is the floor of all.
+    """
+    model, site = contest.model, contest.site
+    yield "linear probe (supervised)", Lens(model, site, fit_contender(contest, probe, "probe"))
+    sample = _sample(model, site, contest.train)
+    yield "neurons", Lens(model, site, Neurons())
+    yield "PCA", Lens(model, site, PCA(sample))
+    random = RandomDirections(sample, features=recipe.width, seed=contest.seed)
+    yield "random directions", Lens(model, site, random)
+    blank = Contest(
+        untrained(model, seed=contest.seed + 1),
+        site,
+        contest.train,
+        contest.held,
+        contest.seed,
+        contest.watch,
+    )
+    floor = train_contender(blank, recipe, plan, "SAE of an untrained model")
+    yield "SAE of an untrained model", Lens(blank.model, site, floor)
+
+
+def judge_all(
+    contest: Contest, lenses: Iterator[tuple[str, Lens]]
+) -> Iterator[tuple[str, Lens, Verdict, Scores]]:
+    """Bring each lens before the same judge with the same held-out games."""
+    for name, lens in lenses:
+        contest.watch(f"judging: {name}", 0, 1)
+        verdict, scores = judge(lens, contest.held)
+        contest.watch(f"judging: {name}", 1, 1)
+        yield name, lens, verdict, scores
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What a model can do and what a linear probe finds in it, on held-out games."""
+
+    legality: Legality
+    probe: list[Accuracy]
+    """By layer, at resid_post."""
+    floor: list[Accuracy]
+    """The same probe on a model of the same shape with fresh weights."""
+    marginals: Accuracy
+    """The most frequent class of each square at each ply, without a model."""
+
+
+def model_card(
+    model: GPT,
+    train: Games,
+    held: Games,
+    *,
+    plan: ProbePlan | None = None,
+    seed: int = 0,
+    watch: Watch = quiet,
+) -> ModelCard:
+    """Measure a model: legality by ply, and a probe at every layer beside its baselines."""
+    plan = plan or ProbePlan()
+
+    def accuracy(player: GPT, layer: int) -> Accuracy:
+        contest = Contest(player, Site("resid_post", layer), train, held, seed, watch)
+        what = f"probe of layer {layer} ({'untrained' if player is not model else 'trained'})"
+        probe = fit_probe(
+            player,
+            contest.site,
+            train,
+            plan=plan,
+            seed=seed,
+            watch=lambda step: watch(what, step.step, plan.steps),
+        )
+        return probe_accuracy(probe, player, contest.site, held)
+
+    blank = untrained(model, seed=seed + 1)
+    layers = range(model.cfg.n_layers)
+    return ModelCard(
+        legality(model, held),
+        [accuracy(model, layer) for layer in layers],
+        [accuracy(blank, layer) for layer in layers],
+        marginal_accuracy(model, train, held),
+    )
+
+
+def _sample(model: GPT, site: Site, games: Games) -> Float[Tensor, "position d_in"]:
+    """Activations of up to 500 games: enough for a mean and principal components."""
+    return torch.cat([rows.x for rows in read_rows(model, site, games[:500])])

@@ -1,0 +1,48 @@
+"""Run folders: what verbs pass to each other; an encoder together with where it belongs."""
+
+from pathlib import Path
+
+from .artifact import CONFIG, read_json
+from .encoder import Encoder
+from .errors import InputError
+from .gpt.runs import load_gpt
+from .gpt.sites import Site
+from .lens import Lens
+from .probes.linear import KIND, load_probe
+from .sae.autoencoder import CONFIG as SAE_CONFIG
+from .sae.files import load_sae
+
+
+def load_encoder(path: str | Path) -> Encoder:
+    """An SAE or a probe from its folder, recognised by content; where it is from is in `metadata`.
+
+    Raises:
+        InputError: no such folder, of no known kind, or damaged.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        raise InputError(f"there is no folder {path}")
+    if (path / SAE_CONFIG).exists():
+        return load_sae(path)
+    if (path / CONFIG).exists() and read_json(path / CONFIG).get("kind") == KIND:
+        return load_probe(path)
+    raise InputError(f"{path} holds neither an SAE ({SAE_CONFIG}) nor a probe ({CONFIG})")
+
+
+def load_lens(path: str | Path, *, model: str | None = None, site: str | None = None) -> Lens:
+    """An encoder with the model and the site that it was made for.
+
+    Args:
+        path: the encoder's folder.
+        model: the model to use instead of the one that the folder names.
+        site: the site to use instead, e.g. "resid_post.3".
+
+    Raises:
+        InputError: the folder does not say, and the caller does not either; or nothing fits.
+    """
+    encoder = load_encoder(path)
+    model = model or encoder.metadata.get("model_name")
+    site = site or encoder.metadata.get("hook_name")
+    if not model or not site:
+        raise InputError(f"{path} does not name its model and site: say --model and --site")
+    return Lens(load_gpt(model), Site.parse(site), encoder)
