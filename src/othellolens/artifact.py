@@ -31,23 +31,49 @@ def refuse_existing(path: Path) -> None:
         raise InputError(f"{path} exists: choose another name or remove it first")
 
 
-@contextmanager
-def new_folder(path: Path) -> Generator[Path]:
-    """A temporary folder that becomes `path` in one step if the block ends well.
+def refuse_foreign(path: Path, marker: str) -> None:
+    """Raise where replacing `path` would remove something that is not ours.
 
     Raises:
-        InputError: `path` exists.
+        InputError: `path` exists and is no folder that holds a file named `marker`.
     """
-    refuse_existing(path)
+    if path.exists() and not (path / marker).is_file():
+        raise InputError(f"{path} exists and holds no {marker}: it is not replaced")
+
+
+@contextmanager
+def new_folder(path: Path, *, replace: str | None = None) -> Generator[Path]:
+    """A temporary folder that becomes `path` in one step if the block ends well.
+
+    Args:
+        path: where the folder shall be.
+        replace: the name of a file by which a folder of the same kind is known; such a folder is
+            replaced at the end. By default nothing is.
+
+    Raises:
+        InputError: `path` exists and must not be replaced.
+    """
+
+    def refuse() -> None:
+        if replace is None:
+            refuse_existing(path)
+        else:
+            refuse_foreign(path, replace)
+
+    refuse()
     path.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    old = work.with_name(f"{work.name}.old")
     try:
         yield work
-        refuse_existing(path)
+        refuse()
         work.chmod(0o755)
+        if path.exists():
+            path.rename(old)
         work.rename(path)
     finally:
         shutil.rmtree(work, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def write_file(path: Path, write: Callable[[Path], object]) -> None:

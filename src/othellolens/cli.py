@@ -1,41 +1,45 @@
 """The command line: one function a verb; options are made from their signatures."""
 
 import ctypes
-import json
 import sys
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+import webbrowser
+from collections.abc import Callable
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Literal
 
+import torch
 import tyro
-from tqdm.auto import tqdm
 
+from .artifact import refuse_existing
+from .demo import demo
+from .doctor import examine
 from .errors import InputError
+from .evaluation.verdict import judge
 from .gpt.model import PRESETS
-from .gpt.runs import train_gpt
+from .gpt.runs import load_gpt, train_gpt
+from .gpt.sites import Site
 from .gpt.train import GPTPlan
-from .othello.games import random_games
-from .othello.records import save_games
+from .lens import Lens
+from .othello.games import Games, random_games, share_games
+from .othello.records import load_games, parse_game, save_games, to_text
+from .othello.squares import MAX_PLIES, NO_MOVE
+from .probes.accuracy import probe_accuracy
+from .probes.linear import ProbePlan, fit_probe
+from .report.write import write_report
+from .river import Contest, ModelCard, baselines, judge_all, model_card, row
+from .runs import is_model, load_lens
+from .sae.autoencoder import Recipe, SparseAutoencoder
+from .sae.batch_topk import BatchTopK
+from .sae.relu import Relu
+from .sae.train import SAEPlan, train_sae
+from .terminal import Progress, say, table, write_result
 
+HELD_SEED = 1
+"""Seed of the held-out games: no verb trains on it unless told to."""
 
-@contextmanager
-def progress(what: str, total: int) -> Generator[Callable[..., None]]:
-    """A progress bar on standard error; call what it yields with an advance and what to show."""
-    with tqdm(total=total, desc=what, unit_scale=True, file=sys.stderr) as bar:
-
-        def advance(by: int, **show: object) -> None:
-            bar.update(by)
-            bar.set_postfix({k: f"{v:.4g}" if isinstance(v, float) else v for k, v in show.items()})
-
-        yield advance
-
-
-def write_result(json_path: Path | None, result: object) -> None:
-    """Write a verb's result where `--json` says."""
-    if json_path is not None:
-        json_path.parent.mkdir(parents=True, exist_ok=True)
-        json_path.write_text(json.dumps(result, indent=2) + "\n")
+Run = Annotated[Path, tyro.conf.Positional]
 
 
 def games(count: int, out: Path, *, seed: int = 0) -> None:
@@ -46,7 +50,14 @@ def games(count: int, out: Path, *, seed: int = 0) -> None:
         out: the file to write: .npy (int8 [game, ply]) or .txt (one game a line).
         seed: which games.
     """
-    save_games(random_games(count, seed=seed), out)
+    refuse_existing(out)
+    progress, chunk = Progress(), 100_000
+    parts: list[Games] = []
+    for first in range(0, count, chunk):
+        parts.append(random_games(min(chunk, count - first), seed=seed, first=first))
+        progress("games", first + len(parts[-1]), count)
+    progress.close()
+    save_games(Games.cat(parts), out)
 
 
 def verb_train_gpt(
@@ -68,40 +79,284 @@ def verb_train_gpt(
         resume: go on with the training in the run folder.
         compiled: use torch.compile (needs a C++ compiler).
     """
-    with progress("train-gpt", plan.steps * plan.batch) as advance:
-        seen = 0
-
-        def watch(step: Any) -> None:
-            nonlocal seen
-            advance(step.games - seen, loss=step.loss)
-            seen = step.games
-
-        train_gpt(
-            PRESETS[size], plan, out, seed=seed, resume=resume, compiled=compiled, watch=watch
-        )
-
-
-VERBS: dict[str, Callable[..., None]] = {"games": games, "train-gpt": verb_train_gpt}
+    progress, total = Progress(), plan.steps * plan.batch
+    train_gpt(
+        PRESETS[size],
+        plan,
+        out,
+        seed=seed,
+        resume=resume,
+        compiled=compiled,
+        watch=lambda step: progress("train-gpt", step.games, total, loss=round(step.loss, 4)),
+    )
+    progress.close()
 
 
-def keep_memory() -> None:
-    """Tell glibc to keep large freed buffers instead of handing them back to the kernel.
+def verb_fit_probe(
+    out: Path,
+    *,
+    model: str = "mini",
+    site: str = "resid_post.3",
+    games: str = "30000",
+    held: str = "1000",
+    plan: ProbePlan = ProbePlan(),  # noqa: B008
+    seed: int = 0,
+    json: Path | None = None,
+) -> None:
+    """Fit the linear mine / theirs / empty probe and say how often it is right.
 
-    Page-faulting them in again costs a small model's training step much of its time. A library must
-    not do this behind a user's back, so it happens here, where a command starts.
+    Args:
+        out: the folder to write.
+        model: mini, or the folder of a trained model.
+        site: where to read, e.g. resid_post.3.
+        games: a file of games to fit on, or how many random ones to make.
+        held: the same for the games to test on.
+        plan: how long and how.
+        seed: of the mixing and of the random games to fit on.
+        json: file for the result ("-": standard output).
     """
-    if sys.platform == "linux":
-        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-        for option, value in ((-3, 1 << 25), (-1, (1 << 31) - 1), (-2, 1 << 26)):
-            if mallopt is not None:
-                mallopt(option, value)
+    refuse_existing(out)
+    progress, player, where = Progress(), load_gpt(model), Site.parse(site)
+    train, test = _apart(_games(games, seed), _games(held, HELD_SEED))
+    probe = fit_probe(
+        player,
+        where,
+        train,
+        plan=plan,
+        seed=seed,
+        watch=lambda step: progress("fit-probe", step.step, plan.steps, cells=step.accuracy),
+    )
+    progress.close()
+    found = probe_accuracy(probe, player, where, test)
+    probe.metadata["accuracy"] = found._asdict()
+    probe.save(out)
+    say(f"{where} of {model}: {found.cell:.2%} of cells, {found.board:.2%} of whole boards right")
+    write_result(json, found._asdict())
+
+
+def verb_train_sae(
+    out: Path,
+    *,
+    model: str = "mini",
+    site: str = "resid_post.3",
+    games: str = "50000",
+    sae: BatchTopK | Relu = BatchTopK(),  # noqa: B008
+    plan: SAEPlan = SAEPlan(),  # noqa: B008
+    seed: int = 0,
+) -> None:
+    """Train a sparse autoencoder; it never sees a board.
+
+    Args:
+        out: the folder to write, in SAELens' format.
+        model: mini, or the folder of a trained model.
+        site: where to read, e.g. resid_post.3.
+        games: a file of games to train on, or how many random ones to make.
+        sae: the architecture with its hyper-parameters.
+        plan: how long and how.
+        seed: of weights, mixing and random games.
+    """
+    refuse_existing(out)
+    progress = Progress()
+    trained = train_sae(
+        sae,
+        load_gpt(model),
+        Site.parse(site),
+        _games(games, seed),
+        plan=plan,
+        seed=seed,
+        watch=lambda step: progress(
+            "train-sae", step.step, plan.steps, fvu=step.fvu, l0=step.l0, dead=step.dead
+        ),
+    )
+    progress.close()
+    trained.save(out)
+
+
+def evaluate(
+    run: Run,
+    *,
+    games: str = "2000",
+    alone: bool = False,
+    probe: ProbePlan = ProbePlan(),  # noqa: B008
+    seed: int = 0,
+    json: Path | None = None,
+) -> None:
+    """Judge an SAE or a probe against exact board truth, beside floors and ceilings; or a model.
+
+    Args:
+        run: folder of an SAE, a probe or a model; "mini" is the model that ships.
+        games: a file of held-out games, or how many random ones to make.
+        alone: leave out the baselines.
+        probe: how the probe that is the ceiling is fitted.
+        seed: of the baselines.
+        json: file for the result ("-": standard output).
+    """
+    held, progress = _games(games, HELD_SEED), Progress()
+    if is_model(run):
+        card = model_card(
+            load_gpt(run), random_games(30_000, seed=seed), held, plan=probe, watch=progress
+        )
+        progress.close()
+        say(_card_text(card))
+        write_result(json, card.to_dict())
+        return
+    lens = load_lens(run)
+    trained_on = str(lens.encoder.metadata.get("games", ""))
+    _apart(Games(held.moves[:0], trained_on), held)
+    contest = Contest(lens.model, lens.site, random_games(50_000, seed=seed), held, seed, progress)
+    others = () if alone else baselines(contest, *_effort(lens), probe)
+    rows: list[dict[str, object]] = []
+    shown: list[dict[str, object]] = []
+    for name, _, verdict, _ in judge_all(contest, iter([(str(run), lens), *others])):
+        rows.append({"encoder": name, **asdict(verdict)})
+        shown.append(row(name, verdict))
+    progress.close()
+    say(table(shown))
+    write_result(json, rows)
+
+
+def report(
+    run: Run,
+    *,
+    out: Path,
+    games: str = "1000",
+    replace: bool = False,
+) -> None:
+    """Write pages with boards for every feature of an SAE or probe; they open from disk.
+
+    Args:
+        run: folder of an SAE or a probe.
+        out: the folder to write.
+        games: a file of held-out games, or how many random ones to make.
+        replace: replace a report that is there already.
+    """
+    held, progress, lens = _games(games, HELD_SEED), Progress(), load_lens(run)
+    _, scores = judge(lens, held, watch=partial(progress, "judging"))
+    write_report(out, lens, scores, None, held, replace=replace, watch=progress)
+    progress.close()
+    say(f"open {(out / 'index.html').resolve().as_uri()}")
+
+
+def show(what: Run, *, game: int = 0, ply: int | None = None) -> None:
+    """Open a report in the browser, or draw a position of a game.
+
+    Args:
+        what: a report's folder, a file of games, or moves as players write them ("f5d6c3").
+        game: which game of the file, counted from 0.
+        ply: the move after which to draw, counted from 0; by default the last.
+    """
+    if what.is_dir():
+        page = (what / "index.html").resolve()
+        if not page.is_file():
+            raise InputError(f"{what} holds no index.html: name a report's folder")
+        say(f"open {page.as_uri()}")
+        webbrowser.open(page.as_uri())
+        return
+    played = load_games(what) if what.is_file() else _typed(str(what))
+    if not 0 <= game < len(played):
+        raise InputError(f"game {game}: there are {len(played)}, counted from 0")
+    boards = played[game : game + 1].replay()
+    row = len(boards) - 1 if ply is None else ply
+    if not 0 <= row < len(boards):
+        raise InputError(f"ply {row}: game {game} has {len(boards)} moves, counted from 0")
+    say(f"{to_text(played[game : game + 1])[: 2 * row + 2]}\n{boards.text(row)}")
+
+
+def doctor() -> None:
+    """Check the rules and the notations, and print versions and device."""
+    findings = list(examine())
+    for finding in findings:
+        say(f"{'ok ' if finding.good else 'BAD'} {finding.what}: {finding.found}")
+    if not all(finding.good for finding in findings):
+        raise SystemExit(1)
+
+
+VERBS: dict[str, Callable[..., None]] = {
+    "demo": demo,
+    "doctor": doctor,
+    "evaluate": evaluate,
+    "fit-probe": verb_fit_probe,
+    "games": games,
+    "report": report,
+    "show": show,
+    "train-gpt": verb_train_gpt,
+    "train-sae": verb_train_sae,
+}
 
 
 def main(args: list[str] | None = None) -> None:
     """Run a verb. Exit status 0: done; 2: bad input, one line on standard error; 1: our failure."""
-    keep_memory()
+    _keep_memory()
     try:
-        tyro.extras.subcommand_cli_from_dict(VERBS, prog="othellolens", args=args)
+        tyro.extras.subcommand_cli_from_dict(
+            VERBS,
+            prog="othellolens",
+            description="Open up Othello-GPT, and judge what is found against exact board truth.",
+            args=args,
+            config=(tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes),
+        )
     except InputError as error:
         sys.stderr.write(f"othellolens: {error}\n")
         raise SystemExit(2) from None
+
+
+def _keep_memory() -> None:
+    """Tell glibc to keep large freed buffers instead of handing them back to the kernel.
+
+    Page-faulting them in again costs the training step of a small model part of its time. A library
+    must not do this behind a user's back, so it happens here, where a command starts.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:
+        # M_MMAP_THRESHOLD (32 MiB is the most that glibc takes), M_TRIM_THRESHOLD, M_TOP_PAD
+        for option, value in ((-3, 1 << 25), (-1, (1 << 31) - 1), (-2, 1 << 26)):
+            mallopt(option, value)
+
+
+def _games(source: str, seed: int) -> Games:
+    """Games from a file, or as many random ones as `source` says."""
+    count = source.replace("_", "")
+    return random_games(int(count), seed=seed) if count.isdigit() else load_games(source)
+
+
+def _apart(train: Games, held: Games) -> tuple[Games, Games]:
+    if share_games(train.origin, held.origin):
+        raise InputError(
+            f"held-out games ({held.origin}) were also trained on ({train.origin}): take others"
+        )
+    return train, held
+
+
+def _typed(moves: str) -> Games:
+    squares = parse_game(moves)
+    padded = torch.tensor([squares + [NO_MOVE] * (MAX_PLIES - len(squares))], dtype=torch.int8)
+    return Games(padded, "typed")
+
+
+def _effort(lens: Lens) -> tuple[Recipe, SAEPlan]:
+    """What the SAE of the untrained model gets: the same as the SAE that is judged."""
+    if not isinstance(lens.encoder, SparseAutoencoder):
+        return BatchTopK(), SAEPlan()
+    plan = lens.encoder.metadata.get("plan")
+    return lens.encoder.recipe, SAEPlan(**plan) if plan else SAEPlan()
+
+
+def _card_text(card: ModelCard) -> str:
+    judged = card.legality
+    rows: list[dict[str, object]] = [
+        {
+            "layer": f"resid_post.{layer}",
+            "cells": found.cell,
+            "boards": found.board,
+            "untrained cells": floor.cell,
+            "untrained boards": floor.board,
+        }
+        for layer, (found, floor) in enumerate(zip(card.probe, card.floor, strict=True))
+    ]
+    head = (
+        f"top-1 illegal: strict {judged.strict_rate():.3%}, lenient {judged.lenient_rate():.3%}\n"
+        f"KL to the uniform-legal oracle: {judged.kl():.4f} nats\n"
+        f"marginals without a model: cells {card.marginals.cell:.4f},"
+        f" boards {card.marginals.board:.4f}"
+    )
+    return f"{head}\n{table(rows)}"

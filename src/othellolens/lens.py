@@ -1,6 +1,6 @@
 """Lens: a model, a site and an encoder; games in, features and boards out."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -32,6 +32,8 @@ class Lens:
     model: GPT
     site: Site
     encoder: Encoder
+    watch: Callable[[int], object] = lambda _: None
+    """Called with the number of games after each batch that was read."""
 
     def __post_init__(self) -> None:
         width = self.model.width(self.site)
@@ -51,6 +53,7 @@ class Lens:
                 same_rows(boards.at - torch.tensor([first, 0], dtype=torch.int32), rows.at)
                 with torch.no_grad():
                     yield Read(boards, rows.x, self.encoder.encode(rows.x))
+            self.watch(len(part))
 
 
 def _numbered(boards: Boards, first: int, plies: int) -> Boards:

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -18,7 +20,7 @@ from .lens import Lens
 from .othello.games import Games
 from .probes.accuracy import Accuracy, marginal_accuracy, probe_accuracy
 from .probes.linear import ProbePlan, fit_probe
-from .sae.autoencoder import Recipe
+from .sae.autoencoder import Recipe, SparseAutoencoder
 from .sae.train import SAEPlan, train_sae
 
 Watch = Callable[[str, int, int], object]
@@ -41,7 +43,9 @@ class Contest:
     watch: Watch = quiet
 
 
-def train_contender(contest: Contest, recipe: Recipe, plan: SAEPlan, what: str) -> Encoder:
+def train_contender(
+    contest: Contest, recipe: Recipe, plan: SAEPlan, what: str
+) -> SparseAutoencoder:
     """An SAE trained for a contest."""
     return train_sae(
         recipe,
@@ -98,10 +102,27 @@ def judge_all(
 ) -> Iterator[tuple[str, Lens, Verdict, Scores]]:
     """Bring each lens before the same judge with the same held-out games."""
     for name, lens in lenses:
-        contest.watch(f"judging: {name}", 0, 1)
-        verdict, scores = judge(lens, contest.held)
-        contest.watch(f"judging: {name}", 1, 1)
+        what = f"judging: {name}"
+        verdict, scores = judge(lens, contest.held, watch=partial(contest.watch, what))
         yield name, lens, verdict, scores
+
+
+def row(name: str, verdict: Verdict) -> dict[str, object]:
+    """A verdict as a row of a table that people read."""
+    return {
+        "encoder": name,
+        "features": verdict.features,
+        "coverage": verdict.coverage,
+        "boards F1": verdict.reconstruction,
+        "empty": verdict.empty_coverage,
+        "legal": verdict.legal_coverage,
+        "L0": verdict.l0,
+        "FVU": verdict.fvu,
+        "CE kept": verdict.recovered,
+        "KL": verdict.kl,
+        "illegal": verdict.illegal,
+        "dead": verdict.dead,
+    }
 
 
 @dataclass(frozen=True)
@@ -115,6 +136,20 @@ class ModelCard:
     """The same probe on a model of the same shape with fresh weights."""
     marginals: Accuracy
     """The most frequent class of each square at each ply, without a model."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers, as they are saved."""
+        judged = self.legality
+        return {
+            "positions": int(judged.positions.sum()),
+            "illegal_strict": judged.strict_rate(),
+            "illegal_lenient": judged.lenient_rate(),
+            "kl_to_oracle": judged.kl(),
+            "kl_to_oracle_by_ply": judged.kl_by_ply(),
+            "probe_by_layer": [found._asdict() for found in self.probe],
+            "probe_of_untrained_by_layer": [found._asdict() for found in self.floor],
+            "marginals": self.marginals._asdict(),
+        }
 
 
 def model_card(

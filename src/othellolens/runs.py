@@ -29,6 +29,12 @@ def load_encoder(path: str | Path) -> Encoder:
     raise InputError(f"{path} holds neither an SAE ({SAE_CONFIG}) nor a probe ({CONFIG})")
 
 
+def is_model(path: str | Path) -> bool:
+    """Whether this names a trained model rather than an encoder."""
+    config = Path(path) / CONFIG
+    return str(path) == "mini" or (config.is_file() and read_json(config).get("kind") == "gpt")
+
+
 def load_lens(path: str | Path, *, model: str | None = None, site: str | None = None) -> Lens:
     """An encoder with the model and the site that it was made for.
 

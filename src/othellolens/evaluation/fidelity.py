@@ -90,6 +90,7 @@ def fidelity(lens: Lens, games: Games, *, batch: int = 64) -> Fidelity:
             logits = _logits(lens, part, edit)
             clean = logits if clean is None else clean
             sums[name].append(_losses(logits, clean, part))
+        lens.watch(len(part))
     return Fidelity(*statistics, **{name: _damage(parts) for name, parts in sums.items()})
 
 

@@ -1,6 +1,7 @@
 """Verdict: everything that the judge says of one lens, in one row."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 from ..concepts import standard
 from ..encoder import Autoencoder
@@ -39,8 +40,25 @@ class Verdict:
     """Share of features that are never on."""
 
 
-def judge(lens: Lens, held: Games) -> tuple[Verdict, Scores]:
-    """Judge one lens on held-out games; choices are made on even games, scores are of odd ones."""
+def judge(
+    lens: Lens, held: Games, *, watch: Callable[[int, int], object] = lambda _, __: None
+) -> tuple[Verdict, Scores]:
+    """Judge one lens on held-out games; choices are made on even games, scores are of odd ones.
+
+    Args:
+        lens: model, site and encoder.
+        held: games that neither saw in training.
+        watch: called with how many games were read, and how many will be in all.
+    """
+    passes = 5 if isinstance(lens.encoder, Autoencoder) else 3
+    done = 0
+
+    def advance(games: int) -> None:
+        nonlocal done
+        done += games
+        watch(done, passes * len(held))
+
+    lens = replace(lens, watch=advance)
     counts = count(lens, held, standard())
     scores = score(counts)
     verdict = Verdict(

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -17,6 +18,7 @@ from .bitboards import START_BLACK, START_WHITE, Bits
 from .boards import Boards, to_tensor
 from .squares import MAX_PLIES, NO_MOVE, name
 
+_RANDOM = re.compile(r"random seed=(-?\d+) games=(\d+)\.\.(\d+)")
 _CHUNK = 8192
 # Games in lockstep: one chunk's bitboards stay in the second-level cache.
 
@@ -42,6 +44,14 @@ class Games:
         if step != 1:
             raise InputError("games are cut in one piece: use games[start:stop]")
         return Games(self.moves[start:stop], f"{self.origin}[{start}:{stop}]")
+
+    @staticmethod
+    def cat(parts: list["Games"]) -> "Games":
+        """One list after the other; neighbouring ranges of one seed count as one range."""
+        moves = torch.cat([part.moves for part in parts]) if parts else torch.empty(0, MAX_PLIES)
+        origins = [part.origin for part in parts]
+        whole = _joined(origins) or " + ".join(dict.fromkeys(origins))
+        return Games(moves.to(torch.int8), whole)
 
     def lengths(self) -> Int64[Tensor, " game"]:
         """Number of moves of each game."""
@@ -77,6 +87,16 @@ class Table(NamedTuple):
     black: Tensor
 
 
+def _joined(origins: list[str]) -> str | None:
+    found = [_RANDOM.search(origin) for origin in origins]
+    ranges = [tuple(map(int, one.groups())) for one in found if one]
+    if not ranges or len(ranges) != len(origins) or len({r[0] for r in ranges}) > 1:
+        return None
+    if any(a[2] != b[1] for a, b in pairwise(ranges)):
+        return None
+    return random_origin(ranges[0][0], ranges[0][1], ranges[-1][2] - ranges[0][1])
+
+
 def random_games(count: int, *, seed: int, first: int = 0) -> Games:
     """Games played uniformly at random over the legal moves.
 
@@ -107,13 +127,8 @@ def random_origin(seed: int, first: int, count: int) -> str:
 
 def share_games(one: str, other: str) -> bool:
     """Whether two origins name some of the same random games; of files nothing is known."""
-    ranges = [re.search(r"^random seed=(-?\d+) games=(\d+)\.\.(\d+)", o) for o in (one, other)]
-    if ranges[0] is None or ranges[1] is None:
-        return False
-    (seed, first, end), (other_seed, other_first, other_end) = (
-        map(int, found.groups()) for found in ranges if found
-    )
-    return seed == other_seed and first < other_end and other_first < end
+    a, b = ([tuple(map(int, r)) for r in _RANDOM.findall(origin)] for origin in (one, other))
+    return any(r[0] == q[0] and r[1] < q[2] and q[1] < r[2] for r in a for q in b)
 
 
 def random_batches(batch: int, *, seed: int, first: int = 0) -> Iterator[Games]:

@@ -95,11 +95,20 @@ def _read_text(path: Path) -> NDArray[np.int8]:
     return moves
 
 
-def _squares(path: Path, number: int, line: str) -> list[int]:
-    packed = "".join(line.split())
+def parse_game(text: str) -> list[int]:
+    """The squares of one game in standard notation, e.g. "f5d6c3" or "f5 d6 c3".
+
+    Raises:
+        InputError: something in it is no square, or it has more than 60 moves.
+    """
+    packed = "".join(text.split())
     if len(packed) > 2 * MAX_PLIES:
-        raise InputError(f"{path}, line {number}: more than {MAX_PLIES} moves")
+        raise InputError(f"a game has at most {MAX_PLIES} moves, this one {len(packed) // 2}")
+    return [parse(packed[i : i + 2]) for i in range(0, len(packed), 2)]
+
+
+def _squares(path: Path, number: int, line: str) -> list[int]:
     try:
-        return [parse(packed[i : i + 2]) for i in range(0, len(packed), 2)]
+        return parse_game(line)
     except InputError as error:
         raise InputError(f"{path}, line {number}: {error}") from None

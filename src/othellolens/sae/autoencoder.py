@@ -6,8 +6,9 @@ positions, so that doubling the batch changes nothing.
 """
 
 from abc import abstractmethod
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float
@@ -30,6 +31,7 @@ class Loss(NamedTuple):
     """What keeps features alive."""
 
 
+@runtime_checkable
 class Recipe(Protocol):
     """An architecture with its hyper-parameters: what `train_sae` is given."""
 
@@ -52,6 +54,8 @@ class SparseAutoencoder(Autoencoder):
     """The SAELens architecture that encodes as this one does in eval mode."""
     resampled: ClassVar[bool]
     """Whether the training loop gives dead features a new start (see `sae.dead`)."""
+    recipe: Any
+    """The `Recipe` that built it; every architecture has its own type."""
     W_enc: nn.Parameter
     b_enc: nn.Parameter
     W_dec: nn.Parameter
@@ -62,10 +66,6 @@ class SparseAutoencoder(Autoencoder):
         self, x: Float[Tensor, "position d_in"], dead: Bool[Tensor, " feature"]
     ) -> tuple[Loss, Float[Tensor, "position feature"]]:
         """The training loss on a batch and the features it was computed from."""
-
-    @abstractmethod
-    def hyperparameters(self) -> dict[str, Any]:
-        """The fields of its recipe, as they are saved."""
 
     @abstractmethod
     def calibrate(self, x: Float[Tensor, "position d_in"]) -> None:
@@ -105,7 +105,7 @@ class SparseAutoencoder(Autoencoder):
                 "sae_lens_version": "6.0.0",
                 "prepend_bos": False,
                 "training_architecture": self.architecture,
-                "training_architecture_details": self.hyperparameters(),
+                "training_architecture_details": asdict(self.recipe),
                 "provenance": provenance(),
                 **self.metadata,
             },

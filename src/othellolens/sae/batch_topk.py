@@ -7,8 +7,8 @@ Loss = mean |x^ - x|^2 + AuxK: dead features reconstruct what is left over (Gao 
 https://arxiv.org/abs/2406.04093, appendix A.2), normalised by the variance of the left-over.
 """
 
-from dataclasses import asdict, dataclass
-from typing import Any, ClassVar
+from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from jaxtyping import Bool, Float
@@ -48,7 +48,7 @@ class BatchTopKSAE(SparseAutoencoder):
 
     def __init__(self, d_in: int, recipe: BatchTopK, *, seed: int = 0) -> None:
         super().__init__()
-        self.recipe = recipe
+        self.recipe: BatchTopK = recipe
         tied_weights(self, d_in, recipe.width, seed)
         self.register_buffer("threshold", torch.zeros(recipe.width))
 
@@ -80,24 +80,23 @@ class BatchTopKSAE(SparseAutoencoder):
         spread = (left_over - left_over.mean(0)).pow(2).sum(1).mean()
         return self.recipe.aux * error / spread.clamp(min=1e-12)
 
-    def hyperparameters(self) -> dict[str, Any]:
-        return asdict(self.recipe)
-
     @torch.no_grad()
     def calibrate(self, x: Float[Tensor, "position d_in"]) -> None:
         z = self.pre_activations(x).relu()
-        self.threshold.fill_(float(smallest_kept(z, self.recipe.k * len(x))))
+        number = self.recipe.k * len(x)
+        # Halfway between the last that stays and the first that goes: on neither's rounding error.
+        self.threshold.fill_((largest_dropped(z, number) + largest_dropped(z, number - 1)) / 2)
 
 
 def keep_largest(
     z: Float[Tensor, "position feature"], number: int
 ) -> Float[Tensor, "position feature"]:
     """`z` with all but its `number` largest entries set to 0."""
-    return z * (z > smallest_kept(z.detach(), number))
+    return z * (z > largest_dropped(z.detach(), number))
 
 
 @torch.no_grad()
-def smallest_kept(z: Float[Tensor, "position feature"], number: int) -> Float[Tensor, ""]:
+def largest_dropped(z: Float[Tensor, "position feature"], number: int) -> Float[Tensor, ""]:
     """The value above which just `number` entries of `z` lie (0 where fewer are positive)."""
     flat = z.flatten()
     if number >= len(flat):

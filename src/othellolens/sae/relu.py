@@ -6,8 +6,8 @@ Loss = mean over positions of |x^ - x|^2 + l1 * sum of f, decoder rows of unit n
 normalised after the step and not before, and dead features are resampled, not only counted.
 """
 
-from dataclasses import asdict, dataclass
-from typing import Any, ClassVar
+from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from jaxtyping import Bool, Float
@@ -39,7 +39,7 @@ class ReluSAE(SparseAutoencoder):
 
     def __init__(self, d_in: int, recipe: Relu, *, seed: int = 0) -> None:
         super().__init__()
-        self.recipe = recipe
+        self.recipe: Relu = recipe
         tied_weights(self, d_in, recipe.width, seed)
 
     def encode(self, x: Float[Tensor, "position d_in"]) -> Float[Tensor, "position feature"]:
@@ -54,9 +54,6 @@ class ReluSAE(SparseAutoencoder):
         error = (self.decode(features) - x).pow(2).sum(1).mean()
         penalty = self.recipe.l1 * features.sum(1).mean()
         return Loss(error, penalty, torch.zeros_like(error)), features
-
-    def hyperparameters(self) -> dict[str, Any]:
-        return asdict(self.recipe)
 
     def calibrate(self, x: Float[Tensor, "position d_in"]) -> None:
         pass

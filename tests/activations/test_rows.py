@@ -1,0 +1,93 @@
+"""Streams of rows: the row rule, batch independence, padding, and the shuffling buffer."""
+
+import pytest
+import torch
+
+from othellolens.activations.rows import Rows, read_rows, same_rows
+from othellolens.activations.shuffle import buffer_bytes, shuffled
+from othellolens.errors import InputError
+from othellolens.gpt.model import GPT, GPTConfig
+from othellolens.gpt.sites import SITES, Site
+from othellolens.gpt.tokens import tokens
+from othellolens.othello.games import Games, random_games
+
+SHAPE = GPTConfig(n_layers=2, d_model=32, n_heads=4, d_mlp=64)
+
+
+@pytest.fixture(scope="module")
+def player() -> GPT:
+    return GPT(SHAPE, seed=3).eval()
+
+
+def with_short_games() -> Games:
+    """Random games of which some end before the 59th move."""
+    games = random_games(3000, seed=5)
+    short = games.lengths() < 59
+    assert int(short.sum()) >= 2
+    return Games(torch.cat([games.moves[short][:2], games.moves[:4]]), "short and long")
+
+
+@pytest.mark.parametrize("kind", SITES)
+def test_a_row_is_the_activation_after_its_move(player: GPT, kind: str) -> None:
+    games, site = with_short_games(), Site(kind, 1)
+    rows = Rows.cat(list(read_rows(player, site, games, batch=4)))
+    _, cache = player.run_with_cache(tokens(games)[:, :59])
+    assert len(rows) == int(games.lengths().clamp(max=59).sum())
+    for at, x in zip(rows.at.tolist(), rows.x, strict=True):
+        torch.testing.assert_close(x, cache[site.hook_name][at[0], at[1]])
+
+
+def test_rows_do_not_depend_on_the_batch(player: GPT) -> None:
+    games, site = with_short_games(), Site("resid_post", 0)
+    one = Rows.cat(list(read_rows(player, site, games, batch=1)))
+    all_at_once = Rows.cat(list(read_rows(player, site, games, batch=100)))
+    assert torch.equal(one.at, all_at_once.at)
+    torch.testing.assert_close(one.x, all_at_once.x)
+
+
+def test_a_layer_that_the_model_lacks_is_refused(player: GPT) -> None:
+    with pytest.raises(InputError, match="2 layers, 0 to 1"):
+        next(read_rows(player, Site("resid_post", 2), random_games(1, seed=0)))
+
+
+def test_rows_of_other_positions_may_not_meet() -> None:
+    at = torch.tensor([[0, 0], [0, 1]], dtype=torch.int32)
+    same_rows(at, at.clone())
+    with pytest.raises(InputError, match="same games"):
+        same_rows(at, at.flip(0))
+    with pytest.raises(InputError, match="same games"):
+        same_rows(at, at[:1])
+
+
+def numbered(count: int, part: int) -> list[Rows]:
+    numbers = torch.arange(count)
+    at = torch.stack([numbers, numbers], 1).to(torch.int32)
+    whole = Rows(at, numbers[:, None].float())
+    return [whole[i : i + part] for i in range(0, count, part)]
+
+
+@pytest.mark.parametrize(("count", "part"), [(1000, 7), (1000, 64), (37, 50), (100, 100)])
+def test_shuffling_loses_nothing_and_repeats_nothing(count: int, part: int) -> None:
+    out = list(shuffled(iter(numbered(count, part)), size=100, batch=10, seed=0))
+    mixed = Rows.cat(out)
+    assert sorted(mixed.x[:, 0].tolist()) == list(range(count))
+    assert torch.equal(mixed.at[:, 0].float(), mixed.x[:, 0])
+    assert all(len(batch) == 10 for batch in out[:-1])
+
+
+def test_shuffling_mixes_and_follows_its_seed() -> None:
+    first, again, other = (
+        Rows.cat(list(shuffled(iter(numbered(1000, 10)), size=400, batch=10, seed=seed)))
+        for seed in (0, 0, 1)
+    )
+    assert torch.equal(first.at, again.at)
+    assert not torch.equal(first.at, other.at)
+    # In a batch of the original order neighbours differ by 1; mixed, by far more.
+    jumps = (first.x[1:, 0] - first.x[:-1, 0]).abs()
+    assert float(jumps.mean()) > 50
+
+
+def test_the_buffer_holds_what_it_says() -> None:
+    assert buffer_bytes(100, 32, 10) == 2 * 110 * (4 * 32 + 8)
+    with pytest.raises(InputError, match="take 20"):
+        next(shuffled(iter(numbered(100, 10)), size=15, batch=10, seed=0))
