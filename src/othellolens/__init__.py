@@ -20,6 +20,7 @@ from .othello.games import Games, IllegalMoveError, random_games
 from .othello.records import load_games, save_games
 from .probes.accuracy import probe_accuracy
 from .probes.linear import LinearProbe, ProbePlan, fit_probe
+from .report.write import write_report
 from .runs import load_encoder, load_lens
 from .sae.batch_topk import BatchTopK
 from .sae.relu import Relu
@@ -70,4 +71,5 @@ __all__ = [
     "train_gpt",
     "train_sae",
     "untrained",
+    "write_report",
 ]

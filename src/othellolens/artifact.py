@@ -21,24 +21,20 @@ from .errors import InputError
 CONFIG = "config.json"
 
 
-def refuse_existing(path: Path) -> None:
+def refuse_existing(path: Path, *, unless: str | None = None) -> None:
     """Raise where an output would overwrite something.
 
+    Args:
+        path: what is to be written.
+        unless: the name of a file by which a folder is known that may be replaced.
+
     Raises:
-        InputError: `path` exists.
+        InputError: `path` exists, and holds no such file.
     """
-    if path.exists():
+    if path.exists() and unless is None:
         raise InputError(f"{path} exists: choose another name or remove it first")
-
-
-def refuse_foreign(path: Path, marker: str) -> None:
-    """Raise where replacing `path` would remove something that is not ours.
-
-    Raises:
-        InputError: `path` exists and is no folder that holds a file named `marker`.
-    """
-    if path.exists() and not (path / marker).is_file():
-        raise InputError(f"{path} exists and holds no {marker}: it is not replaced")
+    if path.exists() and unless is not None and not (path / unless).is_file():
+        raise InputError(f"{path} exists and holds no {unless}: it is not replaced")
 
 
 @contextmanager
@@ -53,24 +49,21 @@ def new_folder(path: Path, *, replace: str | None = None) -> Generator[Path]:
     Raises:
         InputError: `path` exists and must not be replaced.
     """
-
-    def refuse() -> None:
-        if replace is None:
-            refuse_existing(path)
-        else:
-            refuse_foreign(path, replace)
-
-    refuse()
+    refuse_existing(path, unless=replace)
     path.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
     old = work.with_name(f"{work.name}.old")
     try:
         yield work
-        refuse()
+        refuse_existing(path, unless=replace)
         work.chmod(0o755)
         if path.exists():
             path.rename(old)
         work.rename(path)
+    except BaseException:
+        if old.exists() and not path.exists():
+            old.rename(path)
+        raise
     finally:
         shutil.rmtree(work, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)

@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 
 import torch
 import tyro
+from tqdm import tqdm
 
 from .artifact import refuse_existing
 from .demo import demo
@@ -23,11 +24,11 @@ from .gpt.sites import Site
 from .gpt.train import GPTPlan
 from .lens import Lens
 from .othello.games import Games, random_games, share_games
-from .othello.records import load_games, parse_game, save_games, to_text
+from .othello.records import check_writable, load_games, parse_game, save_games, to_text
 from .othello.squares import MAX_PLIES, NO_MOVE
 from .probes.accuracy import probe_accuracy
 from .probes.linear import ProbePlan, fit_probe
-from .report.write import write_report
+from .report.write import MARKER, write_report
 from .river import Contest, ModelCard, baselines, judge_all, model_card, row
 from .runs import is_model, load_lens
 from .sae.autoencoder import Recipe, SparseAutoencoder
@@ -40,6 +41,10 @@ HELD_SEED = 1
 """Seed of the held-out games: no verb trains on it unless told to."""
 
 Run = Annotated[Path, tyro.conf.Positional]
+Architecture = (
+    Annotated[BatchTopK, tyro.conf.subcommand("batch-topk")]
+    | Annotated[Relu, tyro.conf.subcommand("relu")]
+)
 
 
 def games(count: int, out: Path, *, seed: int = 0) -> None:
@@ -50,7 +55,7 @@ def games(count: int, out: Path, *, seed: int = 0) -> None:
         out: the file to write: .npy (int8 [game, ply]) or .txt (one game a line).
         seed: which games.
     """
-    refuse_existing(out)
+    check_writable(out)
     progress, chunk = Progress(), 100_000
     parts: list[Games] = []
     for first in range(0, count, chunk):
@@ -140,7 +145,7 @@ def verb_train_sae(
     model: str = "mini",
     site: str = "resid_post.3",
     games: str = "50000",
-    sae: BatchTopK | Relu = BatchTopK(),  # noqa: B008
+    sae: Architecture = BatchTopK(),  # noqa: B008
     plan: SAEPlan = SAEPlan(),  # noqa: B008
     seed: int = 0,
 ) -> None:
@@ -230,6 +235,7 @@ def report(
         games: a file of held-out games, or how many random ones to make.
         replace: replace a report that is there already.
     """
+    refuse_existing(out, unless=MARKER if replace else None)
     held, progress, lens = _games(games, HELD_SEED), Progress(), load_lens(run)
     _, scores = judge(lens, held, watch=partial(progress, "judging"))
     write_report(out, lens, scores, None, held, replace=replace, watch=progress)
@@ -286,7 +292,7 @@ VERBS: dict[str, Callable[..., None]] = {
 
 def main(args: list[str] | None = None) -> None:
     """Run a verb. Exit status 0: done; 2: bad input, one line on standard error; 1: our failure."""
-    _keep_memory()
+    keep_memory()
     try:
         tyro.extras.subcommand_cli_from_dict(
             VERBS,
@@ -296,11 +302,11 @@ def main(args: list[str] | None = None) -> None:
             config=(tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes),
         )
     except InputError as error:
-        sys.stderr.write(f"othellolens: {error}\n")
+        tqdm.write(f"othellolens: {error}", file=sys.stderr)
         raise SystemExit(2) from None
 
 
-def _keep_memory() -> None:
+def keep_memory() -> None:
     """Tell glibc to keep large freed buffers instead of handing them back to the kernel.
 
     Page-faulting them in again costs the training step of a small model part of its time. A library

@@ -3,7 +3,7 @@
 import time
 from pathlib import Path
 
-from .artifact import new_folder, refuse_existing, refuse_foreign, write_json
+from .artifact import new_folder, refuse_existing, write_json
 from .gpt.legality import legality
 from .gpt.runs import load_gpt
 from .gpt.sites import Site
@@ -41,7 +41,7 @@ def demo(
         replace: replace a demo that is there already.
     """
     marker = RESULT if replace else None
-    refuse_foreign(out, RESULT) if replace else refuse_existing(out)
+    refuse_existing(out, unless=marker)
     started, progress = time.monotonic(), Progress()
     model = load_gpt("mini")
     games, test = random_games(train, seed=seed), random_games(held, seed=seed + 1)

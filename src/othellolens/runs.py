@@ -5,7 +5,7 @@ from pathlib import Path
 from .artifact import CONFIG, read_json
 from .encoder import Encoder
 from .errors import InputError
-from .gpt.runs import load_gpt
+from .gpt.runs import BEGUN, load_gpt
 from .gpt.sites import Site
 from .lens import Lens
 from .probes.linear import KIND, load_probe
@@ -31,8 +31,10 @@ def load_encoder(path: str | Path) -> Encoder:
 
 def is_model(path: str | Path) -> bool:
     """Whether this names a trained model rather than an encoder."""
-    config = Path(path) / CONFIG
-    return str(path) == "mini" or (config.is_file() and read_json(config).get("kind") == "gpt")
+    config, begun = Path(path) / CONFIG, Path(path) / BEGUN
+    if str(path) == "mini" or begun.is_file():
+        return True
+    return config.is_file() and read_json(config).get("kind") == "gpt"
 
 
 def load_lens(path: str | Path, *, model: str | None = None, site: str | None = None) -> Lens:

@@ -26,6 +26,7 @@ from .train import GPTPlan, GPTStep, Trainer
 WEIGHTS = "model.safetensors"
 CHECKPOINT = "checkpoint.pt"
 LOG = "log.jsonl"
+BEGUN = "training.json"
 _LOG_EVERY = 50
 _SHIPPED = Path(__file__).parent / "mini"
 
@@ -127,19 +128,20 @@ def _begin(asked: Mapping[str, object], out: Path) -> float:
         raise InputError(f"{out} holds a training: go on with --resume, or choose another --out")
     refuse_existing(out)
     out.mkdir(parents=True)
-    write_json(out / "training.json", asked)
+    write_json(out / BEGUN, asked)
     return 0.0
 
 
 def _continue(trainer: Trainer, asked: Mapping[str, object], out: Path) -> float:
-    found = read_json(out / "training.json")
+    found = read_json(out / BEGUN)
     for key, value in asked.items():
         if found.get(key) != value:
             raise InputError(f"{out} was begun with {key} {found.get(key)}, not {value}")
     if not (out / CHECKPOINT).exists():
         return 0.0
     trainer.restore(out / CHECKPOINT)
-    lines = [json.loads(line) for line in (out / LOG).read_text().splitlines()]
+    text = (out / LOG).read_text() if (out / LOG).exists() else ""
+    lines = [json.loads(line) for line in text.splitlines()]
     kept = [line for line in lines if line["step"] <= trainer.done]
     text = "".join(json.dumps(line) + "\n" for line in kept)
     write_file(out / LOG, lambda work: work.write_text(text))

@@ -93,7 +93,8 @@ def pick(bits: Bits, rank: Bits) -> NDArray[np.uint64]:
 def unpack(bits: Bits) -> NDArray[np.bool_]:
     """One more axis of 64, square by square."""
     octets = np.ascontiguousarray(bits).astype("<u8", copy=False)[..., None].view(np.uint8)
-    return np.unpackbits(octets, axis=-1, bitorder="little").view(np.bool_)
+    spelled = np.unpackbits(octets, axis=-1, bitorder="little").view(np.bool_)
+    return spelled.reshape(*bits.shape, 64)
 
 
 def perft(depth: int) -> int:

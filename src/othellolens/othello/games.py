@@ -224,7 +224,7 @@ def _illegal(
         return IllegalMoveError(f"{where}: a move ({square}) stands after the end (-1) of the game")
     if not 0 <= square < 64:
         return IllegalMoveError(f"{where}: {square} is not a square (0..63)")
-    could = " ".join(name(int(s)) for s in np.nonzero(bitboards.unpack(legal[row]))[0])
+    could = " ".join(name(int(s)) for s in np.nonzero(bitboards.unpack(legal[row : row + 1]))[1])
     return IllegalMoveError(
         f"{where}: {name(square)} is illegal here; legal were: {could or 'none, the game is over'}"
     )

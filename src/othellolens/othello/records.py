@@ -48,12 +48,21 @@ def save_games(games: Games, path: str | Path) -> None:
         InputError: the file exists, or its name ends in neither.
     """
     path = Path(path)
-    refuse_existing(path)
+    check_writable(path)
     if path.suffix == ".npy":
         write_file(path, lambda work: _write_npy(work, games))
-    elif path.suffix == ".txt":
-        write_file(path, lambda work: work.write_text(to_text(games)))
     else:
+        write_file(path, lambda work: work.write_text(to_text(games)))
+
+
+def check_writable(path: Path) -> None:
+    """Refuse a path that `save_games` would refuse, before the games are made.
+
+    Raises:
+        InputError: the file exists, or its name ends in neither .npy nor .txt.
+    """
+    refuse_existing(path)
+    if path.suffix not in (".npy", ".txt"):
         raise InputError(f"{path}: name the file .npy or .txt")
 
 

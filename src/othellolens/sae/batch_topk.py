@@ -10,6 +10,7 @@ https://arxiv.org/abs/2406.04093, appendix A.2), normalised by the variance of t
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -101,4 +102,8 @@ def largest_dropped(z: Float[Tensor, "position feature"], number: int) -> Float[
     flat = z.flatten()
     if number >= len(flat):
         return flat.new_zeros(())
-    return flat.kthvalue(len(flat) - number).values
+    rank = len(flat) - number
+    if flat.device.type == "cpu":
+        # numpy's selection is vectorised and took 14 ms where kthvalue took 35 (4 million entries).
+        return torch.tensor(np.partition(flat.numpy(), rank - 1)[rank - 1])
+    return flat.kthvalue(rank).values

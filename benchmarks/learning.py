@@ -1,0 +1,51 @@
+"""How fast a model learns: one shape, several targets and optimisers, equal games.
+
+    python benchmarks/learning.py --games 96000 --runs legal-muon played-muon legal-adamw
+
+prints legality on 300 held-out games five times along each run.
+"""
+
+import argparse
+import time
+
+from othellolens.cli import keep_memory
+from othellolens.gpt.legality import legality
+from othellolens.gpt.model import GPT, GPTConfig
+from othellolens.gpt.train import GPTPlan, Trainer
+from othellolens.othello.games import random_games
+
+LR = {"muon": 7e-3, "adamw": 2e-3}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--games", type=int, default=96_000)
+    parser.add_argument("--layers", type=int, default=6)
+    parser.add_argument("--d-model", type=int, default=160)
+    parser.add_argument("--lr", type=float)
+    parser.add_argument("--runs", nargs="+", default=["legal-muon", "played-muon"])
+    asked = parser.parse_args()
+    keep_memory()
+    held = random_games(300, seed=1_000_000_000)
+    print("run           games   loss    strict  KL      seconds")
+    for run in asked.runs:
+        target, optimizer = run.split("-")
+        lr = asked.lr or LR[optimizer]
+        plan = GPTPlan(games=asked.games, target=target, optimizer=optimizer, lr=lr)
+        shape = GPTConfig(asked.layers, asked.d_model, 8, 4 * asked.d_model)
+        trainer = Trainer(GPT(shape), plan, seed=0, compiled=True)
+        started = time.monotonic()
+        for step in trainer.steps():
+            if step.step % (plan.steps // 5) == 0:
+                trainer.model.eval()
+                found = legality(trainer.model, held)
+                trainer.model.train()
+                print(
+                    f"{run:12} {step.games:7,} {step.loss:7.4f} {found.strict_rate():7.2%}"
+                    f" {found.kl():7.4f} {time.monotonic() - started:7.0f}",
+                    flush=True,
+                )
+
+
+if __name__ == "__main__":
+    main()

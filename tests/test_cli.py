@@ -1,0 +1,248 @@
+"""Every verb end to end on tiny data; bad input ends in one line and status 2."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from othellolens.cli import VERBS, main
+from othellolens.gpt.model import GPT, GPTConfig
+from othellolens.gpt.runs import save_gpt
+
+TINY = ["--rows", "4000", "--batch", "500", "--buffer", "2000"]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a tiny untrained model, an SAE and a probe on it, and games."""
+    folder = tmp_path_factory.mktemp("home")
+    gpt = folder / "gpt"
+    gpt.mkdir()
+    save_gpt(GPT(GPTConfig(n_layers=2, d_model=32, n_heads=4, d_mlp=64)), gpt)
+    there = ["--model", str(gpt), "--site", "resid_post.1", "--games", "40"]
+    main(
+        [
+            "train-sae",
+            "--out",
+            str(folder / "sae"),
+            *there,
+            *TINY,
+            "batch-topk",
+            "--width",
+            "32",
+            "--k",
+            "4",
+        ]
+    )
+    main(["fit-probe", "--out", str(folder / "probe"), *there, "--held", "5", *TINY])
+    main(["games", "--count", "12", "--out", str(folder / "games.txt"), "--seed", "7"])
+    return folder
+
+
+def refused(args: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    """The one line that a refused command writes."""
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as stop:
+        main(args)
+    assert stop.value.code == 2
+    shown = capsys.readouterr()
+    lines = shown.err.strip().split("\n")
+    assert len(lines) == 1, shown.err
+    assert lines[0].startswith("othellolens: ")
+    return lines[0]
+
+
+def test_every_verb_explains_itself(capsys: pytest.CaptureFixture[str]) -> None:
+    for verb in VERBS:
+        with pytest.raises(SystemExit) as stop:
+            main([verb, "--help"])
+        assert stop.value.code == 0
+        assert f"othellolens {verb}" in capsys.readouterr().out
+
+
+def test_games_are_written_as_array_and_as_text(tmp_path: Path) -> None:
+    main(["games", "--count", "30", "--out", str(tmp_path / "g.npy"), "--seed", "7"])
+    main(["games", "--count", "30", "--out", str(tmp_path / "g.txt"), "--seed", "7"])
+    array = np.load(tmp_path / "g.npy")
+    lines = (tmp_path / "g.txt").read_text().splitlines()
+    assert array.shape == (30, 60)
+    assert [len(line) // 2 for line in lines] == (array >= 0).sum(1).tolist()
+
+
+def test_evaluate_prints_floors_and_ceilings(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsys.readouterr()
+    out = home / "verdict.json"
+    main(
+        [
+            "evaluate",
+            str(home / "sae"),
+            "--games",
+            "20",
+            "--json",
+            str(out),
+            "--rows",
+            "2000",
+            "--batch",
+            "500",
+            "--buffer",
+            "1000",
+        ]
+    )
+    rows = json.loads(out.read_text())
+    names = [row["encoder"] for row in rows]
+    assert names[0] == str(home / "sae")
+    assert names[1:] == [
+        "linear probe (supervised)",
+        "neurons",
+        "PCA",
+        "random directions",
+        "SAE of an untrained model",
+    ]
+    assert all(0 <= row["coverage"] <= 1 for row in rows)
+    assert rows[0]["l0"] == pytest.approx(4, rel=0.5)
+    shown = capsys.readouterr().out
+    assert all(name in shown for name in names)
+
+
+def test_evaluate_a_model(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["evaluate", str(home / "gpt"), "--games", "6", *TINY])
+    shown = capsys.readouterr().out
+    assert re.search(r"top-1 illegal: strict \d+\.\d+%, lenient \d+\.\d+%", shown)
+    assert shown.count("resid_post.") == 2
+
+
+def test_report_and_show(
+    home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = home / "report"
+    main(["report", str(home / "sae"), "--out", str(out), "--games", "12"])
+    assert (out / "index.html").is_file()
+    opened: list[str] = []
+    monkeypatch.setattr("webbrowser.open", opened.append)
+    main(["show", str(out)])
+    assert opened == [(out / "index.html").resolve().as_uri()]
+    line = refused(["report", str(home / "sae"), "--out", str(out), "--games", "12"], capsys)
+    assert "exists" in line
+    main(["report", str(home / "sae"), "--out", str(out), "--games", "12", "--replace"])
+
+
+def test_show_draws_a_position(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    capsys.readouterr()
+    main(["show", "f5d6"])
+    assert capsys.readouterr().out == (
+        "f5d6\n"
+        "  a b c d e f g h   X to move\n"
+        "1 . . . . . . . .\n"
+        "2 . . . . . . . .\n"
+        "3 . . * . . . . .\n"
+        "4 . . * O X . . .\n"
+        "5 . . * O X X . .\n"
+        "6 . . * O . . . .\n"
+        "7 . . * . . . . .\n"
+        "8 . . . . . . . .\n"
+    )
+    main(["show", str(home / "games.txt"), "--game", "3", "--ply", "10"])
+    assert "to move" in capsys.readouterr().out
+
+
+def test_doctor_is_well(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["doctor"])
+    shown = capsys.readouterr().out
+    assert "ok  perft 9: 3005288" in shown
+    assert "BAD" not in shown
+
+
+def test_bad_input_is_refused_in_one_line(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sae, gpt, new = str(home / "sae"), str(home / "gpt"), str(tmp_path / "new")
+    on = ["--model", gpt, "--games", "5"]
+    bad = tmp_path / "bad"
+    cases: list[tuple[list[str], str]] = [
+        (["show", "f5z9"], "'z9' is not a square"),
+        (["show", "f5f5"], r"game 0, ply 1: f5 is illegal here; legal were: d6 f4 f6"),
+        (["show", str(home / "games.txt"), "--game", "12"], "there are 12"),
+        (["show", str(home / "games.txt"), "--ply", "60"], "ply 60"),
+        (["show", str(home)], "index.html"),
+        (["train-sae", "--out", new, *on, "--site", "resid_post.2"], "2 layers, 0 to 1"),
+        (["train-sae", "--out", new, *on, "--site", "residual.1"], "resid_post"),
+        (["train-sae", "--out", new, *on, "batch-topk", "--width", "8", "--k", "9"], "k is 9"),
+        (["train-sae", "--out", sae, *on], "exists"),
+        (["train-sae", "--out", new, "--model", "maxi"], "no model 'maxi'"),
+        (["train-gpt", "--out", gpt], "exists"),
+        (
+            ["fit-probe", "--out", new, "--model", gpt, "--games", str(bad / "empty.npy")],
+            "is empty",
+        ),
+        (["fit-probe", "--out", new, "--model", gpt, "--games", str(bad / "cut.npy")], "truncated"),
+        (
+            ["fit-probe", "--out", new, "--model", gpt, "--games", str(bad / "illegal.txt")],
+            r"game 1, ply 1: a1 is illegal here; legal were: d6",
+        ),
+        (
+            ["fit-probe", "--out", new, "--model", gpt, "--games", str(bad / "nonsense.txt")],
+            "line 2",
+        ),
+        (
+            ["fit-probe", "--out", new, "--model", gpt, "--games", str(bad / "no such file")],
+            "no file",
+        ),
+        (["evaluate", str(bad)], "neither an SAE"),
+        (["evaluate", str(bad / "nowhere")], "no folder"),
+        (["games", "--count", "5", "--out", str(home / "games.txt")], "exists"),
+        (["games", "--count", "5", "--out", str(tmp_path / "games.csv")], r"\.npy or \.txt"),
+    ]
+    bad.mkdir()
+    (bad / "empty.npy").write_bytes(b"")
+    np.save(bad / "whole.npy", np.zeros((3, 60), dtype=np.int8))
+    (bad / "cut.npy").write_bytes((bad / "whole.npy").read_bytes()[:150])
+    (bad / "illegal.txt").write_text("f5d6\nf5a1\n")
+    (bad / "nonsense.txt").write_text("f5d6\nhello world\n")
+    before = sorted(p for p in home.rglob("*"))
+    for args, text in cases:
+        line = refused(args, capsys)
+        assert re.search(text, line), (args, line)
+    assert sorted(p for p in home.rglob("*")) == before
+    assert not Path(new).exists()
+
+
+def test_judging_on_games_that_were_trained_on_is_refused(
+    home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("othellolens.cli.HELD_SEED", 0)
+    assert "also trained on" in refused(["evaluate", str(home / "sae"), "--games", "5"], capsys)
+
+
+def test_training_checkpoints_and_resumes_to_the_same_bits(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Cut off by hand after its first checkpoint, a training ends as if it had not been."""
+    from othellolens.gpt.runs import load_gpt, train_gpt
+    from othellolens.gpt.train import GPTPlan, GPTStep
+
+    shape, plan = GPTConfig(n_layers=2, d_model=32, n_heads=4, d_mlp=64), GPTPlan(games=40, batch=4)
+
+    class Cut(Exception):
+        pass
+
+    def cut(step: GPTStep) -> None:
+        if step.step == 6:
+            raise Cut
+
+    train_gpt(shape, plan, tmp_path / "whole", checkpoint_every=4)
+    with pytest.raises(Cut):
+        train_gpt(shape, plan, tmp_path / "cut", checkpoint_every=4, watch=cut)
+    assert "under way" in refused(["evaluate", str(tmp_path / "cut"), "--games", "2"], capsys)
+    train_gpt(shape, plan, tmp_path / "cut", checkpoint_every=4, resume=True)
+    one, other = load_gpt(tmp_path / "whole"), load_gpt(tmp_path / "cut")
+    for (name, a), b in zip(one.state_dict().items(), other.state_dict().values(), strict=True):
+        assert a.equal(b), name
+    logs = [
+        [json.loads(x)["step"] for x in (tmp_path / run / "log.jsonl").read_text().splitlines()]
+        for run in ("whole", "cut")
+    ]
+    assert logs[0] == logs[1]
