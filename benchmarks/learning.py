@@ -10,7 +10,8 @@ import time
 
 from othellolens.cli import keep_memory
 from othellolens.gpt.legality import legality
-from othellolens.gpt.model import GPT, GPTConfig
+from othellolens.gpt.model import GPT
+from othellolens.gpt.shape import GPTConfig
 from othellolens.gpt.train import GPTPlan, Trainer
 from othellolens.othello.games import random_games
 

@@ -15,7 +15,8 @@ import torch
 
 from othellolens.cli import keep_memory
 from othellolens.gpt import model as gpt_model
-from othellolens.gpt.model import GPT, PRESETS
+from othellolens.gpt.model import GPT
+from othellolens.gpt.shape import PRESETS
 from othellolens.gpt.train import GPTPlan, Trainer
 from othellolens.othello.games import random_games
 

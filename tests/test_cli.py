@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from othellolens.cli import VERBS, main
-from othellolens.gpt.model import GPT, GPTConfig
+from othellolens.gpt.model import GPT
 from othellolens.gpt.runs import save_gpt
+from othellolens.gpt.shape import GPTConfig
 
 TINY = ["--rows", "4000", "--batch", "500", "--buffer", "2000"]
 

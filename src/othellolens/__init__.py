@@ -9,8 +9,9 @@ from .evaluation.reconstruction import Reconstruction, reconstruct
 from .evaluation.scores import Scores, score
 from .evaluation.verdict import Verdict, judge
 from .gpt.legality import Legality, legality
-from .gpt.model import GPT, GPTConfig, untrained
+from .gpt.model import GPT, untrained
 from .gpt.runs import load_gpt, train_gpt
+from .gpt.shape import GPTConfig
 from .gpt.sites import Site
 from .gpt.tokens import tokens
 from .gpt.train import GPTPlan

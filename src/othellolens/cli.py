@@ -18,8 +18,8 @@ from .demo import demo
 from .doctor import examine
 from .errors import InputError
 from .evaluation.verdict import judge
-from .gpt.model import PRESETS
 from .gpt.runs import load_gpt, train_gpt
+from .gpt.shape import PRESETS
 from .gpt.sites import Site
 from .gpt.train import GPTPlan
 from .lens import Lens

@@ -6,7 +6,8 @@ import torch
 from othellolens.activations.rows import Rows, read_rows, same_rows
 from othellolens.activations.shuffle import buffer_bytes, shuffled
 from othellolens.errors import InputError
-from othellolens.gpt.model import GPT, GPTConfig
+from othellolens.gpt.model import GPT
+from othellolens.gpt.shape import GPTConfig
 from othellolens.gpt.sites import SITES, Site
 from othellolens.gpt.tokens import tokens
 from othellolens.othello.games import Games, random_games

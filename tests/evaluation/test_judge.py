@@ -16,7 +16,8 @@ from othellolens.evaluation.reconstruction import reconstruct
 from othellolens.evaluation.scores import score
 from othellolens.evaluation.verdict import judge
 from othellolens.gpt.legality import legality
-from othellolens.gpt.model import GPT, GPTConfig
+from othellolens.gpt.model import GPT
+from othellolens.gpt.shape import GPTConfig
 from othellolens.gpt.sites import Site
 from othellolens.lens import Lens, Read
 from othellolens.othello.games import Games, random_games

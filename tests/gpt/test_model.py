@@ -12,7 +12,8 @@ from torch import Tensor
 
 from othellolens.errors import InputError
 from othellolens.gpt import model as module
-from othellolens.gpt.model import GPT, PRESETS, GPTConfig, flat, untrained
+from othellolens.gpt.model import GPT, flat, untrained
+from othellolens.gpt.shape import PRESETS, GPTConfig
 from othellolens.gpt.sites import HookPoint
 from othellolens.gpt.tokens import tokens
 from othellolens.othello.games import Games
@@ -232,6 +233,18 @@ def test_gradients_reach_every_parameter(ids: Tensor) -> None:
         assert weight.grad is not None, key
         # Adding one vector to all keys adds one number to all scores of a query: no effect.
         assert key.endswith("b_K") or weight.grad.abs().max() > 1e-6, key
+
+
+@pytest.mark.parametrize("points", ["hook_scale", "hook_pattern"])
+def test_gradients_do_not_depend_on_who_looks(points: str, ids: Tensor) -> None:
+    plain, watched = tiny_model("LN"), tiny_model("LN")
+    plain(ids).logsumexp(-1).mean().backward()
+    looks = [(lambda name: points in name, lambda x, hook: None)]
+    watched.run_with_hooks(ids, looks).logsumexp(-1).mean().backward()
+    for (key, one), other in zip(plain.named_parameters(), watched.parameters(), strict=True):
+        assert one.grad is not None
+        assert other.grad is not None
+        close(one.grad, other.grad, msg=key)
 
 
 # stop_at_layer

@@ -9,8 +9,9 @@ from reference.tiny import tiny_model
 
 from othellolens.artifact import read_json, read_tensors, write_json, write_tensors
 from othellolens.errors import InputError
-from othellolens.gpt.model import GPT, GPTConfig
+from othellolens.gpt.model import GPT
 from othellolens.gpt.runs import load_gpt, load_gpt_run, save_gpt, train_gpt
+from othellolens.gpt.shape import GPTConfig
 from othellolens.gpt.train import GPTPlan, GPTStep
 from othellolens.othello.games import random_origin
 

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from othellolens.errors import InputError
 from othellolens.gpt import train as module
-from othellolens.gpt.model import GPT, GPTConfig, flat
+from othellolens.gpt.model import GPT, flat
+from othellolens.gpt.shape import GPTConfig
 from othellolens.gpt.tokens import PAD, SQUARE_OF_TOKEN, tokens
 from othellolens.gpt.train import GPTPlan, GPTStep, Trainer, legal_loss, legal_tokens
 from othellolens.othello.games import Games, random_games
@@ -74,23 +75,35 @@ def test_the_loss_of_the_oracle_is_the_entropy(games: Games) -> None:
 
 
 @pytest.mark.parametrize("target", ["legal", "played"])
-def test_the_first_loss_is_that_of_the_first_games(
-    target: Literal["legal", "played"],
+def test_the_loss_asks_each_ply_for_the_next_move(
+    target: Literal["legal", "played"], monkeypatch: pytest.MonkeyPatch, games: Games
 ) -> None:
-    """Of the model as it begins, on games 0..3 of the seed, each ply asked for the next move."""
-    player, games = GPT(SHAPE, seed=0), random_games(4, seed=6)
-    with torch.no_grad():
-        shares = player(tokens(games)[:, :-1]).log_softmax(-1)
+    """On logits that are given, and on games of which two end early."""
+    moves = torch.full((4, 60), -1, dtype=torch.int8)
+    moves[0, :9] = torch.tensor(slow.WIPE_OUT)
+    moves[1, :10] = torch.tensor(slow.EARLY_PASS)
+    moves[2:] = games.moves[:2]
+    monkeypatch.setattr(module, "random_games", lambda *_, **__: Games(moves, "by hand"))
+    said = 3 * torch.randn(4, 59, 61, generator=torch.Generator().manual_seed(0))
+    shares = said.log_softmax(-1)
     each = []
-    for game, moves in enumerate(games.moves.tolist()):
-        after = slow.replay([square for square in moves if square != -1])
+    for game, played in enumerate(moves.tolist()):
+        after = slow.replay([square for square in played if square != -1])
         for ply, row in enumerate(after[:59]):
-            right = row.legal if target == "legal" else {moves[ply + 1]} - {-1}
+            right = row.legal if target == "legal" else {played[ply + 1]} - {-1}
             chosen = [float(shares[game, ply, square == SQUARE_OF_TOKEN]) for square in right]
             each += [-sum(chosen) / len(chosen)] if chosen else []
-    step = next(trainer(GPTPlan(games=24, batch=4, target=target), seed=6).steps())
-    assert step.loss == pytest.approx(sum(each) / len(each), rel=2e-3)
-    assert step[:2] == (1, 4)
+    at_work = trainer(GPTPlan(games=4, batch=4, target=target))
+    player, seen = at_work.model, []
+
+    def forward(ids: Tensor) -> Tensor:
+        seen.append(ids)
+        return said + 0 * player(ids).float()
+
+    monkeypatch.setattr(at_work, "forward", forward)
+    (step,) = at_work.steps()
+    assert step.loss == pytest.approx(sum(each) / len(each), rel=1e-5)
+    assert torch.equal(seen[0], tokens(Games(moves, "by hand"))[:, :-1])
 
 
 # Learning
@@ -163,6 +176,24 @@ def test_every_weight_is_trained(optimizer: Literal["muon", "adamw"]) -> None:
     for key, x in at_work.model.state_dict().items():
         # The bias of the keys has no effect, so that its gradient is rounding.
         assert key.endswith("b_K") or (x - before[key]).abs().max() > 1e-4, key
+
+
+def test_gradients_are_clipped_to_the_norm_of_the_plan() -> None:
+    """A clipped gradient, measured where the optimiser reads it."""
+    norms: dict[float, float] = {}
+    for clip in (1e-3, 1e9):
+        at_work = trainer(GPTPlan(games=4, batch=4, optimizer="adamw", clip=clip))
+
+        def measured(
+            optimizer: torch.optim.Optimizer, args: object, kwargs: object, clip: float = clip
+        ) -> None:
+            grads = [x.grad for g in optimizer.param_groups for x in g["params"]]
+            norms[clip] = float(torch.cat([g.flatten() for g in grads if g is not None]).norm())
+
+        at_work.optimizers[0].register_step_pre_hook(measured)
+        list(at_work.steps())
+    assert norms[1e-3] == pytest.approx(1e-3, rel=1e-3)
+    assert norms[1e9] > 1e-2
 
 
 # Muon

@@ -89,11 +89,24 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         load_games(tmp_path / "nowhere")
 
 
-def test_pickles_are_not_run(tmp_path: Path) -> None:
-    path = tmp_path / "games.npy"
-    np.save(path, np.array([[{"a": 1}]], dtype=object), allow_pickle=True)
+class Bomb:
+    """Unpickled without care, it makes a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, tuple[Path]]:
+        return Path.touch, (self.path,)
+
+
+def test_a_pickle_is_not_run(tmp_path: Path) -> None:
+    path, made = tmp_path / "games.npy", tmp_path / "made"
+    np.save(path, np.array([[Bomb(made)]], dtype=object), allow_pickle=True)
     with pytest.raises(InputError, match=r"games\.npy"):
         load_games(path)
+    assert not made.exists()
+    np.load(path, allow_pickle=True)
+    assert made.exists(), "the bomb is a dud"
 
 
 def test_an_illegal_move_names_the_file_too(tmp_path: Path) -> None:

@@ -7,7 +7,8 @@ import torch
 
 from othellolens.activations.rows import Rows
 from othellolens.errors import InputError
-from othellolens.gpt.model import GPT, GPTConfig
+from othellolens.gpt.model import GPT
+from othellolens.gpt.shape import GPTConfig
 from othellolens.gpt.sites import Site
 from othellolens.othello.boards import Boards
 from othellolens.othello.games import Games, random_games

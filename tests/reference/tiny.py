@@ -4,7 +4,8 @@ from typing import Literal
 
 import torch
 
-from othellolens.gpt.model import GPT, GPTConfig
+from othellolens.gpt.model import GPT
+from othellolens.gpt.shape import GPTConfig
 
 
 def tiny_model(normalization: Literal["LN", "LNPre"] = "LNPre", seed: int = 0) -> GPT:

@@ -17,7 +17,8 @@ from othellolens.encoder import Encoder, Neurons, RandomDirections
 from othellolens.errors import InputError
 from othellolens.evaluation.counts import count
 from othellolens.evaluation.scores import Scores, score
-from othellolens.gpt.model import GPT, GPTConfig
+from othellolens.gpt.model import GPT
+from othellolens.gpt.shape import GPTConfig
 from othellolens.gpt.sites import Site
 from othellolens.lens import Lens
 from othellolens.othello.games import Games, random_games

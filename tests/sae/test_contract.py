@@ -285,4 +285,4 @@ def test_the_learning_rate_rises_stays_and_falls() -> None:
     assert max(rates) == 1.0 == rates[500]
     assert rates[-1] == pytest.approx(1 / 200)
     default = SAEPlan(rows=1000, batch=1)
-    assert default.rate(500, 2**14) == pytest.approx(2e-4)
+    assert default.rate(500, 2**14) == pytest.approx(7e-4)

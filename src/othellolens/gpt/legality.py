@@ -75,7 +75,7 @@ def judge_logits(logits: Float[Tensor, "game ply token"], games: Games) -> Legal
     number = legal.sum(-1)
     counted = number > 0
     top = logits.argmax(-1, keepdim=True)
-    chosen = (logits * legal).sum(-1) / number.clamp(min=1)
+    chosen = logits.where(legal, 0).sum(-1) / number.clamp(min=1)
     divergence = logits.logsumexp(-1) - chosen - number.clamp(min=1).log()
     return Legality(
         counted.sum(0),

@@ -6,8 +6,7 @@ key. Architecture: Li et al. 2023 (https://arxiv.org/abs/2210.13382), after GPT-
 
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -15,47 +14,11 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from ..errors import InputError
+from .shape import GPTConfig
 from .sites import Hook, HookPoint, Site
-from .tokens import CONTEXT, VOCABULARY, check_tokens
+from .tokens import check_tokens
 
 NamesFilter: TypeAlias = str | Sequence[str] | Callable[[str], bool] | None
-
-
-@dataclass(frozen=True)
-class GPTConfig:
-    """The shape of a model."""
-
-    n_layers: int = 8
-    """Transformer blocks."""
-    d_model: int = 512
-    """Width of the residual stream."""
-    n_heads: int = 8
-    """Attention heads a block."""
-    d_mlp: int = 2048
-    """Neurons of a block's MLP."""
-    normalization: Literal["LN", "LNPre"] = "LNPre"
-    """Layer norm with (LN) or without (LNPre) a gain and a bias of its own."""
-    n_ctx: int = CONTEXT
-    """Longest move list that the model reads."""
-    d_vocab: int = VOCABULARY
-    """Tokens: padding and the 60 playable squares."""
-    eps: float = 1e-5
-    """Added to the variance inside the layer norm."""
-
-    @property
-    def d_head(self) -> int:
-        """Width of a head."""
-        return self.d_model // self.n_heads
-
-    def to_dict(self) -> dict[str, object]:
-        """The fields by name, as they are saved."""
-        return asdict(self)
-
-
-PRESETS = {
-    "mini": GPTConfig(n_layers=6, d_model=160, n_heads=8, d_mlp=640),
-    "published": GPTConfig(),
-}
 
 
 class LayerNorm(nn.Module):
@@ -208,8 +171,6 @@ class GPT(nn.Module):
 
     def __init__(self, cfg: GPTConfig, *, seed: int = 0) -> None:
         super().__init__()
-        if cfg.d_model % cfg.n_heads:
-            raise InputError(f"d_model {cfg.d_model} is not a multiple of n_heads {cfg.n_heads}")
         self.cfg = cfg
         self.name = "unnamed"
         """What `load_gpt` loaded it by; encoders that are made on it keep this name."""

@@ -20,7 +20,8 @@ from ..artifact import (
 )
 from ..errors import InputError
 from ..othello.games import random_origin
-from .model import GPT, GPTConfig
+from .model import GPT
+from .shape import GPTConfig, check_shape
 from .train import GPTPlan, GPTStep, Trainer
 
 WEIGHTS = "model.safetensors"
@@ -164,4 +165,8 @@ def _shape(folder: Path, saved: object) -> GPTConfig:
     known = {field.name for field in fields(GPTConfig)}
     if not isinstance(saved, dict) or set(saved) != known:
         raise InputError(f"{folder / CONFIG} does not give the model's shape ({sorted(known)})")
+    try:
+        check_shape(saved)
+    except InputError as error:
+        raise InputError(f"{folder / CONFIG}: {error}") from None
     return GPTConfig(**saved)

@@ -74,10 +74,10 @@ class Site:
         if text.startswith("blocks."):
             layer, _, rest = text.removeprefix("blocks.").partition(".")
             kinds = [kind for kind, hook in _SHORT.items() if hook == rest]
-            if kinds and layer.isdigit():
+            if kinds and layer.isdecimal():
                 return Site(kinds[0], int(layer))
         kind, dot, layer = text.rpartition(".")
-        if not dot or not layer.isdigit() or kind not in _SHORT:
+        if not dot or not layer.isdecimal() or kind not in _SHORT:
             raise InputError(
                 f"no site {text!r}: write kind.layer, e.g. resid_post.3, the kind one of"
                 f" {', '.join(SITES)}"

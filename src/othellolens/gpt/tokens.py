@@ -55,7 +55,7 @@ def check_tokens(ids: Tensor) -> None:
     Raises:
         InputError: an id outside 0..60.
     """
-    if len(ids) and (int(ids.min()) < 0 or int(ids.max()) >= VOCABULARY):
+    if ids.numel() and (int(ids.min()) < 0 or int(ids.max()) >= VOCABULARY):
         bad = int(ids[(ids < 0) | (ids >= VOCABULARY)][0])
         raise InputError(
             f"token {bad} is outside the vocabulary (0..60); if these are squares (0..63),"

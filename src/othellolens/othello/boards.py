@@ -124,6 +124,7 @@ def _cells(text: str) -> tuple[list[str], str]:
     rows = [line.split()[1:] for line in lines[1:]]
     head = lines[0].split()
     good = len(rows) == 8 and all(len(row) == 8 for row in rows) and head[-2:] == ["to", "move"]
+    good = good and head[-3:-2] in (["X"], ["O"])
     if not good or any(sign not in "XO*." for row in rows for sign in row):
         raise InputError(
             "not a board: write the line '  a b c d e f g h   X to move' and eight lines"

@@ -43,7 +43,11 @@ class Games:
         start, stop, step = rows.indices(len(self))
         if step != 1:
             raise InputError("games are cut in one piece: use games[start:stop]")
-        return Games(self.moves[start:stop], f"{self.origin}[{start}:{stop}]")
+        cut = f"{self.origin}[{start}:{stop}]"
+        if whole := _RANDOM.fullmatch(self.origin):
+            seed, first, _ = map(int, whole.groups())
+            cut = random_origin(seed, first + start, max(stop - start, 0))
+        return Games(self.moves[start:stop], cut)
 
     @staticmethod
     def cat(parts: list["Games"]) -> "Games":
@@ -88,7 +92,7 @@ class Table(NamedTuple):
 
 
 def _joined(origins: list[str]) -> str | None:
-    found = [_RANDOM.search(origin) for origin in origins]
+    found = [_RANDOM.fullmatch(origin) for origin in origins]
     ranges = [tuple(map(int, one.groups())) for one in found if one]
     if not ranges or len(ranges) != len(origins) or len({r[0] for r in ranges}) > 1:
         return None
@@ -194,7 +198,7 @@ def _replay(moves: NDArray[np.int8], first: int) -> tuple[Bits, Bits, Bits, NDAr
         square = moves[:, ply]
         played = square != NO_MOVE
         move = np.where(played, np.uint64(1) << (square.astype(np.uint64) & np.uint64(63)), 0)
-        bad = played & (ended | (square < 0) | ((move & legal) == 0))
+        bad = played & (ended | (square < 0) | (square > 63) | ((move & legal) == 0))
         if bad.any():
             raise _illegal(int(np.argmax(bad)), ply, moves, legal, ended, first)
         ended |= ~played

@@ -23,12 +23,12 @@ class SAEPlan:
 
     rows: int = 4_000_000
     """Activation vectors to train on; the games are played through again where they are fewer."""
-    batch: int = 4096
+    batch: int = 1024
     """Rows a step."""
     buffer: int = 262_144
     """Rows kept in the shuffling buffer."""
     lr: float | None = None
-    """Peak learning rate of Adam; by default 2e-4 / sqrt(width / 2^14)."""
+    """Peak learning rate of Adam; by default 7e-4 / sqrt(width / 2^14)."""
     warmup: float = 0.05
     """Share of the steps in which the learning rate rises."""
     decay: float = 0.2
@@ -52,7 +52,7 @@ class SAEPlan:
 
     def rate(self, step: int, width: int) -> float:
         """Learning rate of a step, counted from 0."""
-        peak = self.lr if self.lr is not None else 2e-4 / (width / 2**14) ** 0.5
+        peak = self.lr if self.lr is not None else 7e-4 / (width / 2**14) ** 0.5
         rise = (step + 1) / max(1.0, self.warmup * self.steps)
         fall = (self.steps - step) / max(1.0, self.decay * self.steps)
         return peak * min(1.0, rise, fall)
