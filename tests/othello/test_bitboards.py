@@ -126,11 +126,6 @@ def test_perft(depth: int) -> None:
     assert bitboards.perft(depth) == PERFT[depth - 1]
 
 
-def test_perft_in_small_chunks() -> None:
-    black, white = np.array([bitboards.START_BLACK]), np.array([bitboards.START_WHITE])
-    assert bitboards._perft(black, white, 6, chunk=7) == PERFT[5]
-
-
 @pytest.mark.parametrize(
     "position", [(slow.WIPE_OUT, 9), (slow.EARLY_PASS, 8)], ids=["end", "pass"]
 )
@@ -138,10 +133,14 @@ def test_perft_through_a_pass_and_an_end(position: tuple[list[int], int]) -> Non
     """From one move before: among the leaves are finished games or passes."""
     moves, plies = position
     before = slow.replay(moves)[plies - 2]
-    mine, theirs = array([before.mine]), array([before.theirs])
+    mine, theirs = array([before.mine])[0], array([before.theirs])[0]
     board = slow.board_of(before.mine, before.theirs)
     for depth in range(1, 5):
-        assert bitboards._perft(mine, theirs, depth) == slow.perft(depth, board, "X")
+        assert bitboards.perft_of(mine, theirs, depth) == slow.perft(depth, board, "X")
+
+
+def test_no_plies_are_one_leaf() -> None:
+    assert bitboards.perft(0) == 1
 
 
 def test_the_reference_counts_as_published() -> None:
@@ -179,19 +178,6 @@ def test_the_rules_commute_with_the_symmetries(symmetry: int, positions: list[Po
     np.testing.assert_array_equal(turned[:, target], legal)
 
 
-def test_pick_is_the_nth_set_bit() -> None:
-    chance = random.Random(4)
-    words = [chance.getrandbits(64) & chance.getrandbits(64) for _ in range(200)]
-    words += [1, 1 << 63, (1 << 64) - 1, 0x8000_0000_0000_0001]
-    cases = [
-        (word, rank, square)
-        for word in words
-        for rank, square in enumerate(s for s in range(64) if word >> s & 1)
-    ]
-    word, rank, square = (np.array(x, dtype=np.uint64) for x in zip(*cases, strict=True))
-    np.testing.assert_array_equal(bitboards.pick(word, rank), square)
-
-
 def test_unpack_spells_out_and_pack_undoes_it() -> None:
     chance = random.Random(5)
     words = np.array(
@@ -215,3 +201,22 @@ def test_count_is_the_number_of_set_bits() -> None:
     words = [0, 1, (1 << 64) - 1, 0x8000_0000_0000_0001, 0x0F0F_0F0F_0F0F_0F0F]
     got = bitboards.count(np.array(words, dtype=np.uint64))
     assert got.tolist() == [word.bit_count() for word in words]
+
+
+def test_labels_say_mine_theirs_empty(positions: list[Position]) -> None:
+    mine, theirs = (array([side[i] for side in positions]).reshape(2, -1) for i in (0, 1))
+    got = bitboards.labels(mine[:, :-1], theirs[:, :-1])
+    assert got.shape == (2, mine.shape[1] - 1, 64)
+    for value, where in enumerate((mine, theirs, ~(mine | theirs))):
+        np.testing.assert_array_equal(got == value, bitboards.unpack(where[:, :-1]))
+
+
+def test_results_do_not_depend_on_the_threads(
+    positions: list[Position], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine, theirs = (array([side[i] for side in positions]) for i in (0, 1))
+    whole = bitboards.legal_moves(mine, theirs), bitboards.labels(mine, theirs)
+    monkeypatch.setattr(bitboards, "_CHUNK", 100)
+    monkeypatch.setattr("torch.get_num_threads", lambda: 4)
+    np.testing.assert_array_equal(bitboards.legal_moves(mine, theirs), whole[0])
+    np.testing.assert_array_equal(bitboards.labels(mine, theirs), whole[1])

@@ -3,8 +3,10 @@
 import random
 import re
 
+import numpy as np
 import pytest
 import torch
+from reference import othello_by_arrays as arrays
 from reference import othello_by_lists as slow
 from reference.othello_by_lists import Replayed
 
@@ -111,6 +113,19 @@ def test_replay_does_not_depend_on_the_chunk(games: Games, monkeypatch: pytest.M
     monkeypatch.setattr(module, "_CHUNK", 5)
     for x, y in zip(games.replay_table(), whole, strict=True):
         assert torch.equal(x, y)
+
+
+def test_a_hundred_thousand_games_equal_those_of_plain_arrays() -> None:
+    """Random play to the same bits, and every board of it, passes and early ends among them."""
+    games = random_games(100_000, seed=12)
+    for first in range(0, len(games), 10_000):
+        some = games[first : first + 10_000]
+        numbers = np.arange(first, first + len(some), dtype=np.uint64)
+        np.testing.assert_array_equal(arrays.play(numbers, 12), some.moves.numpy())
+        right = arrays.replay(some.moves.numpy())
+        for x, y in zip(some.replay_table(), right, strict=True):
+            np.testing.assert_array_equal(x.numpy().view(y.dtype), y)
+    assert int(games.lengths().min()) < 40
 
 
 def test_replay_of_the_beginning_is_the_beginning_of_the_replay(games: Games) -> None:
@@ -292,6 +307,18 @@ def test_games_do_not_depend_on_the_batch(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(module, "_CHUNK", 7)
     assert torch.equal(random_games(40, seed=5).moves, whole)
     assert torch.equal(random_games(13, seed=5, first=20).moves, whole[20:33])
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_games_do_not_depend_on_the_threads(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = random_games(1000, seed=5)
+    boards = whole.replay()
+    monkeypatch.setattr(module, "_CHUNK", 70)
+    monkeypatch.setattr("torch.get_num_threads", lambda: threads)
+    again = random_games(1000, seed=5)
+    assert torch.equal(again.moves, whole.moves)
+    for column in ("mine", "theirs", "at", "black"):
+        assert torch.equal(getattr(again.replay(), column), getattr(boards, column))
 
 
 def test_games_are_all_different_and_so_are_seeds() -> None:

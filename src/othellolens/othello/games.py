@@ -14,13 +14,13 @@ from torch import Tensor
 
 from ..errors import InputError
 from . import bitboards
-from .bitboards import START_BLACK, START_WHITE, Bits
-from .boards import Boards, to_tensor
+from .boards import Boards, to_bits, to_tensor
 from .squares import MAX_PLIES, NO_MOVE, name
+from .workers import shared_out
 
 _RANDOM = re.compile(r"random seed=(-?\d+) games=(\d+)\.\.(\d+)")
 _CHUNK = 8192
-# Games in lockstep: one chunk's bitboards stay in the second-level cache.
+# Games that a thread plays at a time.
 
 
 class IllegalMoveError(InputError):
@@ -67,23 +67,23 @@ class Games:
         Raises:
             IllegalMoveError: a move that the side to move could not make.
         """
-        table = self.replay_table()
-        keep = self.moves != NO_MOVE
-        at = keep.nonzero().to(torch.int32)
-        return Boards(table.mine[keep], table.theirs[keep], at, table.black[keep])
+        lengths = self.lengths()
+        ends = lengths.cumsum(0)
+        table = _replay(self.moves, ends - lengths, int(lengths.sum()))
+        game = torch.arange(len(self)).repeat_interleave(lengths)
+        ply = torch.arange(len(game)) - (ends - lengths)[game]
+        at = torch.stack([game, ply], 1).to(torch.int32)
+        return Boards(table.mine, table.theirs, at, table.black)
 
     def replay_table(self) -> "Table":
         """The same with the axes game and ply kept; cells after the end of a game are 0."""
-        moves = self.moves.numpy()
-        parts = [
-            _replay(moves[first : first + _CHUNK], first) for first in range(0, len(self), _CHUNK)
-        ] or [_replay(moves, 0)]
-        mine, theirs, legal, black = (np.concatenate(x) for x in zip(*parts, strict=True))
-        return Table(to_tensor(mine), to_tensor(theirs), to_tensor(legal), torch.from_numpy(black))
+        shape = self.moves.shape
+        flat = _replay(self.moves, torch.arange(len(self)) * shape[1], self.moves.numel())
+        return Table(*(x.unflatten(0, shape) for x in flat))
 
 
 class Table(NamedTuple):
-    """Replayed games, axes [game, ply]; row (g, t) as in `Boards`."""
+    """Replayed games, axes [game, ply] (or one axis of rows); row (g, t) as in `Boards`."""
 
     mine: Tensor
     theirs: Tensor
@@ -117,10 +117,13 @@ def random_games(count: int, *, seed: int, first: int = 0) -> Games:
     """
     if count < 0 or first < 0:
         raise InputError(f"count and first must not be negative: got {count} and {first}")
+    from . import kernels
+
     moves = np.empty((count, MAX_PLIES), dtype=np.int8)
-    for start in range(0, count, _CHUNK):
-        numbers = np.arange(first + start, first + min(start + _CHUNK, count), dtype=np.uint64)
-        moves[start : start + _CHUNK] = _play(numbers, seed)
+    key, start = np.uint64(seed & 0xFFFF_FFFF_FFFF_FFFF), bitboards.start()
+    shared_out(
+        lambda i, j: kernels.play(np.uint64(first + i), key, start, moves[i:j]), count, _CHUNK
+    )
     return Games(torch.from_numpy(moves), random_origin(seed, first, count))
 
 
@@ -142,103 +145,37 @@ def random_batches(batch: int, *, seed: int, first: int = 0) -> Iterator[Games]:
         first += batch
 
 
-def _play(numbers: Bits, seed: int) -> NDArray[np.int8]:
-    mine = np.full(len(numbers), START_BLACK)
-    theirs = np.full(len(numbers), START_WHITE)
-    moves = np.full((len(numbers), MAX_PLIES), NO_MOVE, dtype=np.int8)
-    key = _mix(np.full(1, seed & 0xFFFF_FFFF_FFFF_FFFF, dtype=np.uint64))
-    stream = _mix(key + numbers * _GOLDEN)
-    steps = np.arange(MAX_PLIES, dtype=np.uint64) * _GOLDEN
-    for ply in range(MAX_PLIES):
-        legal, mine, theirs = _pass_if_stuck(mine, theirs)
-        alive = legal != 0
-        if not alive.any():
-            break
-        draw = _mix(stream + steps[ply]) >> np.uint64(32)
-        rank = (draw * bitboards.count(legal)) >> np.uint64(32)
-        square = bitboards.pick(legal, rank)
-        # Where nothing is legal the move is no bit at all, and nothing changes but the names.
-        move = np.where(alive, np.uint64(1) << (square & np.uint64(63)), np.uint64(0))
-        moves[:, ply] = np.where(alive, square.astype(np.int8), NO_MOVE)
-        mine, theirs = _after(move, mine, theirs)
-    return moves
+def _replay(moves: Tensor, rows: Tensor, total: int) -> Table:
+    """Replay into `total` rows, game g from row `rows[g]` on; rows that no move fills are 0."""
+    from . import kernels
 
-
-def _after(move: Bits, mine: Bits, theirs: Bits) -> tuple[Bits, Bits]:
-    """The board after a move, seen by the opponent of the mover."""
-    flips = bitboards.flipped_by(move, mine, theirs)
-    return theirs ^ flips, mine | move | flips
-
-
-def _pass_if_stuck(mine: Bits, theirs: Bits) -> tuple[Bits, Bits, Bits]:
-    """Legal moves and the board, seen by the side that really moves; a finished game stays."""
-    legal = bitboards.legal_moves(mine, theirs)
-    stuck = legal == 0
-    if not stuck.any():
-        return legal, mine, theirs
-    replies = np.zeros_like(legal)
-    replies[stuck] = bitboards.legal_moves(theirs[stuck], mine[stuck])
-    swap = stuck & (replies != 0)
-    return (
-        np.where(swap, replies, legal),
-        np.where(swap, theirs, mine),
-        np.where(swap, mine, theirs),
+    games, first = moves.numpy(), rows.numpy()
+    out = [np.zeros(total, np.uint64) for _ in range(3)]
+    black = np.zeros(total, np.bool_)
+    start = bitboards.start()
+    found = shared_out(
+        lambda i, j: (i, kernels.replay(games[i:j], first[i:j], start, *out, black)),
+        len(games),
+        _CHUNK,
     )
+    for begin, bad in found:
+        if bad >= 0:
+            raise _illegal(games, begin + bad // games.shape[1], bad % games.shape[1])
+    mine, theirs, legal = map(to_tensor, out)
+    return Table(mine, theirs, legal, torch.from_numpy(black))
 
 
-def _replay(moves: NDArray[np.int8], first: int) -> tuple[Bits, Bits, Bits, NDArray[np.bool_]]:
-    count, plies = moves.shape
-    mine, theirs = np.full(count, START_BLACK), np.full(count, START_WHITE)
-    black = np.ones(count, dtype=np.bool_)
-    legal = bitboards.legal_moves(mine, theirs)
-    out_mine, out_theirs, out_legal = (np.zeros((count, plies), dtype=np.uint64) for _ in range(3))
-    out_black = np.zeros((count, plies), dtype=np.bool_)
-    ended = np.zeros(count, dtype=np.bool_)
-    for ply in range(plies):
-        square = moves[:, ply]
-        played = square != NO_MOVE
-        move = np.where(played, np.uint64(1) << (square.astype(np.uint64) & np.uint64(63)), 0)
-        bad = played & (ended | (square < 0) | (square > 63) | ((move & legal) == 0))
-        if bad.any():
-            raise _illegal(int(np.argmax(bad)), ply, moves, legal, ended, first)
-        ended |= ~played
-        next_mine, next_theirs = _after(move, mine, theirs)
-        legal, seen_mine, seen_theirs = _pass_if_stuck(next_mine, next_theirs)
-        passed = seen_mine != next_mine
-        black = np.where(played, black == passed, black)
-        mine, theirs = seen_mine, seen_theirs
-        out_mine[:, ply] = np.where(played, mine, 0)
-        out_theirs[:, ply] = np.where(played, theirs, 0)
-        out_legal[:, ply] = np.where(played, legal, 0)
-        out_black[:, ply] = black & played
-    return out_mine, out_theirs, out_legal, out_black
-
-
-def _illegal(
-    row: int,
-    ply: int,
-    moves: NDArray[np.int8],
-    legal: Bits,
-    ended: NDArray[np.bool_],
-    first: int,
-) -> IllegalMoveError:
-    square = int(moves[row, ply])
-    where = f"game {first + row}, ply {ply}"
-    if ended[row]:
+def _illegal(games: NDArray[np.int8], game: int, ply: int) -> IllegalMoveError:
+    square = int(games[game, ply])
+    where = f"game {game}, ply {ply}"
+    if (games[game, :ply] == NO_MOVE).any():
         return IllegalMoveError(f"{where}: a move ({square}) stands after the end (-1) of the game")
     if not 0 <= square < 64:
         return IllegalMoveError(f"{where}: {square} is not a square (0..63)")
-    could = " ".join(name(int(s)) for s in np.nonzero(bitboards.unpack(legal[row : row + 1]))[1])
+    before = Games(torch.from_numpy(games[game : game + 1, :ply]), "").replay_table()
+    start = bitboards.legal_moves(*(bitboards.start()[i : i + 1] for i in (0, 1)))
+    legal = to_bits(before.legal[0, -1:]) if ply else start
+    could = " ".join(name(int(s)) for s in np.flatnonzero(bitboards.unpack(legal)))
     return IllegalMoveError(
         f"{where}: {name(square)} is illegal here; legal were: {could or 'none, the game is over'}"
     )
-
-
-_GOLDEN = np.uint64(0x9E37_79B9_7F4A_7C15)
-
-
-def _mix(x: Bits) -> Bits:
-    """The output function of SplitMix64 (Steele, Lea & Flood 2014): a counter into random bits."""
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58_476D_1CE4_E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D0_49BB_1331_11EB)
-    return x ^ (x >> np.uint64(31))
