@@ -204,11 +204,11 @@ def test_count_is_the_number_of_set_bits() -> None:
 
 
 def test_labels_say_mine_theirs_empty(positions: list[Position]) -> None:
-    mine, theirs = (array([side[i] for side in positions]).reshape(2, -1) for i in (0, 1))
-    got = bitboards.labels(mine[:, :-1], theirs[:, :-1])
-    assert got.shape == (2, mine.shape[1] - 1, 64)
+    mine, theirs = (array([side[i] for side in positions[:4000]]).reshape(2, -1) for i in (0, 1))
+    got = bitboards.labels(mine[:, ::2], theirs[:, ::2])
+    assert got.shape == (2, 1000, 64)
     for value, where in enumerate((mine, theirs, ~(mine | theirs))):
-        np.testing.assert_array_equal(got == value, bitboards.unpack(where[:, :-1]))
+        np.testing.assert_array_equal(got == value, bitboards.unpack(where[:, ::2]))
 
 
 def test_results_do_not_depend_on_the_threads(

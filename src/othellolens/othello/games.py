@@ -69,7 +69,7 @@ class Games:
         """
         lengths = self.lengths()
         ends = lengths.cumsum(0)
-        table = _replay(self.moves, ends - lengths, int(lengths.sum()))
+        table = _replay(self.moves, ends - lengths, int(lengths.sum()), table=False)
         game = torch.arange(len(self)).repeat_interleave(lengths)
         ply = torch.arange(len(game)) - (ends - lengths)[game]
         at = torch.stack([game, ply], 1).to(torch.int32)
@@ -78,7 +78,8 @@ class Games:
     def replay_table(self) -> "Table":
         """The same with the axes game and ply kept; cells after the end of a game are 0."""
         shape = self.moves.shape
-        flat = _replay(self.moves, torch.arange(len(self)) * shape[1], self.moves.numel())
+        rows = torch.arange(len(self)) * shape[1]
+        flat = _replay(self.moves, rows, self.moves.numel(), table=True)
         return Table(*(x.unflatten(0, shape) for x in flat))
 
 
@@ -145,16 +146,15 @@ def random_batches(batch: int, *, seed: int, first: int = 0) -> Iterator[Games]:
         first += batch
 
 
-def _replay(moves: Tensor, rows: Tensor, total: int) -> Table:
-    """Replay into `total` rows, game g from row `rows[g]` on; rows that no move fills are 0."""
+def _replay(moves: Tensor, rows: Tensor, total: int, *, table: bool) -> Table:
+    """Replay into `total` rows, game g from row `rows[g]` on."""
     from . import kernels
 
     games, first = moves.numpy(), rows.numpy()
-    out = [np.zeros(total, np.uint64) for _ in range(3)]
-    black = np.zeros(total, np.bool_)
+    out, black = np.empty((3, total), np.uint64), np.empty(total, np.bool_)
     start = bitboards.start()
     found = shared_out(
-        lambda i, j: (i, kernels.replay(games[i:j], first[i:j], start, *out, black)),
+        lambda i, j: (i, kernels.replay(games[i:j], first[i:j], table, start, out, black)),
         len(games),
         _CHUNK,
     )

@@ -28,13 +28,19 @@ def _compiled(function: F) -> F:
     return cast(F, numba.njit(cache=True, nogil=True)(inspect.unwrap(function)))
 
 
+def _inlined(function: F) -> F:
+    """The same for a step of a kernel: a call inside a loop would keep it from being vectorised."""
+    compiled = numba.njit(cache=True, nogil=True, forceinline=True)
+    return cast(F, compiled(inspect.unwrap(function)))
+
+
 _0, _1, _2, _3, _4, _7, _8, _9, _56 = (np.uint64(n) for n in (0, 1, 2, 3, 4, 7, 8, 9, 56))
 _63 = np.uint64(63)
 # The outer files end every line that changes the digit: nothing wraps from one letter to the next.
 _INNER = np.uint64(0x7E7E_7E7E_7E7E_7E7E)
 
 
-@_compiled
+@_inlined
 def _up(start: np.uint64, over: np.uint64, step: np.uint64) -> np.uint64:
     """Squares of `over` reached from `start` in steps towards higher squares, without a gap."""
     run = over & (start << step)
@@ -45,7 +51,7 @@ def _up(start: np.uint64, over: np.uint64, step: np.uint64) -> np.uint64:
     return run | (pairs & (run << two))
 
 
-@_compiled
+@_inlined
 def _down(start: np.uint64, over: np.uint64, step: np.uint64) -> np.uint64:
     """The same towards lower squares."""
     run = over & (start >> step)
@@ -56,7 +62,7 @@ def _down(start: np.uint64, over: np.uint64, step: np.uint64) -> np.uint64:
     return run | (pairs & (run >> two))
 
 
-@_compiled
+@_inlined
 def _legal(mine: np.uint64, theirs: np.uint64) -> np.uint64:
     inner = theirs & _INNER
     moves = (_up(mine, inner, _1) << _1) | (_down(mine, inner, _1) >> _1)
@@ -66,14 +72,14 @@ def _legal(mine: np.uint64, theirs: np.uint64) -> np.uint64:
     return moves & ~(mine | theirs)
 
 
-@_compiled
+@_inlined
 def _between(move: np.uint64, mine: np.uint64, over: np.uint64, step: np.uint64) -> np.uint64:
     """Squares of `over` in one line, either way, between `move` and a disc of `mine`."""
     up, down = _up(move, over, step), _down(move, over, step)
     return (up if (up << step) & mine else _0) | (down if (down >> step) & mine else _0)
 
 
-@_compiled
+@_inlined
 def _flips(move: np.uint64, mine: np.uint64, theirs: np.uint64) -> np.uint64:
     inner = theirs & _INNER
     straight = _between(move, mine, inner, _1) | _between(move, mine, theirs, _8)
@@ -125,7 +131,7 @@ _MIX_1, _MIX_2 = np.uint64(0xBF58_476D_1CE4_E5B9), np.uint64(0x94D0_49BB_1331_11
 _27, _30, _31, _32 = (np.uint64(n) for n in (27, 30, 31, 32))
 
 
-@_compiled
+@_inlined
 def _mix(x: np.uint64) -> np.uint64:
     """The output function of SplitMix64 (Steele, Lea & Flood 2014): a counter into random bits."""
     x = (x ^ (x >> _30)) * _MIX_1
@@ -139,7 +145,7 @@ _LOW, _HIGH = np.uint64(0x0F0F_0F0F_0F0F_0F0F), np.uint64(0x8080_8080_8080_8080)
 _15, _255 = np.uint64(15), np.uint64(255)
 
 
-@_compiled
+@_inlined
 def _drawn(moves: np.uint64, draw: np.uint64) -> np.uint64:
     """The square of one set bit: which of them, `draw` (32 random bits) says.
 
@@ -202,10 +208,9 @@ def play(first: np.uint64, seed: np.uint64, start: Words, out: NDArray[np.int8])
 def replay(
     games: NDArray[np.int8],
     rows: NDArray[np.int64],
+    table: bool,
     start: Words,
-    out_mine: Words,
-    out_theirs: Words,
-    out_legal: Words,
+    out: Words,
     out_black: NDArray[np.bool_],
 ) -> int:
     """The board after every move, seen by the side that moves next by the rules.
@@ -213,8 +218,10 @@ def replay(
     Args:
         games: [game, ply] squares, -1 after the end.
         rows: [game], the row of the outputs at which a game begins; one row a move.
+        table: write zeros for the plies after the end of a game, instead of nothing.
         start: the discs of Black and of White at the start.
-        out_mine: discs of the side to move; the other outputs likewise.
+        out: [3, row], discs of the side to move, discs of the other, legal moves.
+        out_black: [row], whether the side to move is Black.
 
     Returns:
         game * plies + ply of the first illegal move of the first block that has one, or -1.
@@ -223,7 +230,9 @@ def replay(
     whole_mine, whole_theirs = np.empty(_BLOCK, np.uint64), np.empty(_BLOCK, np.uint64)
     whole_move, whole_legal = np.empty(_BLOCK, np.uint64), np.empty(_BLOCK, np.uint64)
     whole_black, over = np.empty(_BLOCK, np.uint8), np.empty(_BLOCK, np.uint64)
-    told = np.empty((plies, _BLOCK), np.int8)
+    # What goes out is gathered by ply and written game by game: one stream, not one a game.
+    told, boards = np.empty((plies, _BLOCK), np.int8), np.empty((3, plies, _BLOCK), np.uint64)
+    sides = np.empty((plies, _BLOCK), np.uint8)
     for begin in range(0, count, _BLOCK):
         n = min(_BLOCK, count - begin)
         mine, theirs = whole_mine[:n], whole_theirs[:n]
@@ -234,26 +243,58 @@ def replay(
                 told[ply, i] = games[begin + i, ply]
         legal_moves(mine, theirs, legal)
         for ply in range(plies):
-            wrong = _0
-            for i in range(n):
-                square = told[ply, i]
-                inside = (square >= 0) & (square < 64)
-                move[i] = (_1 << (np.uint64(square) & _63)) if inside else _0
-                bad = over[i] | (_0 if move[i] & legal[i] else _1)
-                wrong |= bad if square != -1 else _0
-                over[i] |= _1 if square == -1 else _0
-                black[i] ^= np.uint8(inside)
-            if wrong:
-                for i in range(n):
-                    if told[ply, i] != -1 and (over[i] or not (move[i] & legal[i])):
-                        return (begin + i) * plies + ply
+            if _read(told[ply], legal, over, move, black):
+                return (begin + _first_wrong(told[: ply + 1], legal)) * plies + ply
             _make(move, mine, theirs)
             _pass_if_stuck(mine, theirs, legal, black)
             for i in range(n):
-                if move[i]:
-                    row = rows[begin + i] + ply
-                    out_mine[row], out_theirs[row] = mine[i], theirs[i]
-                    out_legal[row], out_black[row] = legal[i], black[i] != 0
+                boards[0, ply, i], boards[1, ply, i] = mine[i], theirs[i]
+                boards[2, ply, i] = legal[i]
+            for i in range(n):
+                sides[ply, i] = black[i]
+        for i in range(n):
+            for ply in range(plies):
+                row = rows[begin + i] + ply
+                if told[ply, i] >= 0:
+                    for part in range(3):
+                        out[part, row] = boards[part, ply, i]
+                    out_black[row] = sides[ply, i] != 0
+                elif table:
+                    for part in range(3):
+                        out[part, row] = _0
+                    out_black[row] = False
+    return -1
+
+
+@_inlined
+def _read(
+    told: NDArray[np.int8], legal: Words, over: Words, move: Words, black: NDArray[np.uint8]
+) -> bool:
+    """The moves of one ply as bits, 0 after the end of a game; whether one of them is wrong."""
+    wrong = _0
+    for i in range(len(move)):
+        square = np.uint64(told[i])
+        ended = _1 if told[i] == -1 else _0
+        move[i] = (_1 << (square & _63)) if square <= _63 else _0
+        good = _1 if move[i] & legal[i] else _0
+        wrong |= (ended ^ _1) & (over[i] | (good ^ _1))
+        over[i] |= ended
+    for i in range(len(move)):
+        black[i] ^= np.uint8(told[i] >= 0)
+    return wrong != _0
+
+
+@_compiled
+def _first_wrong(told: NDArray[np.int8], legal: Words) -> int:
+    """The game of a block that cannot go on as `told` [ply, game] says in its last row."""
+    last = len(told) - 1
+    for i in range(len(legal)):
+        square, ended = told[last, i], False
+        for ply in range(last):
+            ended |= told[ply, i] == -1
+        fits = 0 <= square < 64 and (legal[i] >> np.uint64(square)) & _1
+        if square != -1 and (ended or not fits):
+            return i
     return -1
 
 

@@ -2,7 +2,7 @@
 
 Shard i is `games-00000i.npy`, int8 [game, 60], written in one step. `manifest.json` comes last and
 holds the seed, the range of games, the version of the rules and the hash of every shard. A folder
-without it is unfinished and can be finished: what lies there is compared, and kept where it is right.
+without it is unfinished and can be finished: what is there is compared, and kept where it is right.
 """
 
 import hashlib
@@ -164,9 +164,16 @@ def _begin(folder: Path, asked: dict[str, int], resume: bool) -> None:
 def _write(path: Path, count: int, *, seed: int, first: int) -> str:
     """Make a shard, unless the file that is there holds just these games; its hash either way."""
     moves = random_games(count, seed=seed, first=first).moves.numpy()
-    if not (path.exists() and np.array_equal(_mapped(path, count), moves)):
+    if not _holds(path, moves):
         write_file(path, lambda work: _save(work, moves))
     return sha256(path)
+
+
+def _holds(path: Path, moves: NDArray[np.int8]) -> bool:
+    try:
+        return path.exists() and np.array_equal(_mapped(path, len(moves)), moves)
+    except InputError:
+        return False
 
 
 def _save(path: Path, moves: NDArray[np.int8]) -> None:
