@@ -95,7 +95,7 @@ def write_shards(
     first: int = 0,
     shard: int = SHARD,
     resume: bool = False,
-    watch: Callable[[int, int], object] = lambda *_: None,
+    watch: Callable[[int, int], object] = lambda _, __: None,
 ) -> Shards:
     """Write random games `first`..`first + count` of a seed.
 

@@ -19,4 +19,4 @@ def shared_out(work: Callable[[int, int], T], total: int, chunk: int) -> list[T]
     if threads <= 1:
         return [work(*cut) for cut in cuts]
     with ThreadPoolExecutor(threads) as pool:
-        return list(pool.map(lambda cut: work(*cut), cuts))
+        return list(pool.map(work, *zip(*cuts, strict=True)))
