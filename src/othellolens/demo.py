@@ -17,15 +17,17 @@ from .sae.train import SAEPlan
 from .terminal import Progress, say, table
 
 SITE = Site("resid_post", 3)
-RECIPE = BatchTopK(width=1024, k=32)
+RECIPE = BatchTopK(width=512, k=32)
+RATE = 8e-3
+"""Learning rate of the SAEs: more than the default, since there is little time to learn."""
 RESULT = "demo.json"
 
 
 def demo(
     out: Path = Path("demo"),
     *,
-    train: int = 30_000,
-    rows: int = 1_600_000,
+    train: int = 35_000,
+    rows: int = 2_000_000,
     held: int = 1_000,
     seed: int = 0,
     replace: bool = False,
@@ -48,7 +50,8 @@ def demo(
     judged = legality(model, test)
     say(f"mini plays {judged.strict_rate():.2%} illegal top-1 moves in {held} held-out games")
     contest = Contest(model, SITE, games, test, seed, progress)
-    plan, probe = SAEPlan(rows=rows, buffer=131_072), ProbePlan(rows=rows // 2)
+    plan = SAEPlan(rows=rows, buffer=131_072, lr=RATE)
+    probe = ProbePlan(rows=rows // 2)
     sae = train_contender(contest, RECIPE, plan, "SAE")
     found = list(
         judge_all(

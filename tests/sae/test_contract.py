@@ -193,7 +193,7 @@ def test_auxk_by_hand() -> None:
     assert loss.revival.item() == pytest.approx(0.0)
     loss, _ = sae.loss(x, torch.tensor([False, True, False, False]))
     # The dead feature 1 sees nothing, so all of the left-over stays: error = 2, spread = 1.
-    assert loss.revival.item() == pytest.approx(2.0 / 1.0 / 32)
+    assert loss.revival.item() == pytest.approx(2.0 / 1.0 * 4 / 32)
 
 
 def test_relu_loss_by_hand() -> None:

@@ -4,7 +4,7 @@ z = relu((x - b_dec) W_enc + b_enc). In training the k * N largest z of a batch 
 and the rest are 0; afterwards f = z where z > theta, with one theta calibrated at the end so that
 the mean number of active features is k, so `encode` never depends on who else is in the batch.
 Loss = mean |x^ - x|^2 + AuxK: dead features reconstruct what is left over (Gao et al. 2024,
-https://arxiv.org/abs/2406.04093, appendix A.2), normalised by the variance of the left-over.
+https://arxiv.org/abs/2406.04093, appendix A.2), relative to the variance of the left-over.
 """
 
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ class BatchTopK:
     k: int = 32
     """Mean number of active features a position."""
     aux: float = 1 / 32
-    """Weight of the AuxK loss."""
+    """Weight of the AuxK loss, both losses as fractions of variance."""
 
     def __post_init__(self) -> None:
         if not 0 < self.k <= self.width:
@@ -79,7 +79,8 @@ class BatchTopKSAE(SparseAutoencoder):
         chosen = torch.zeros_like(weak).scatter(1, kept.indices, kept.values)
         error = (chosen @ self.W_dec[dead] - left_over).pow(2).sum(1).mean()
         spread = (left_over - left_over.mean(0)).pow(2).sum(1).mean()
-        return self.recipe.aux * error / spread.clamp(min=1e-12)
+        # The reconstruction loss is d_in times a fraction of variance, so this one is too.
+        return self.recipe.aux * left_over.shape[1] * error / spread.clamp(min=1e-12)
 
     @torch.no_grad()
     def calibrate(self, x: Float[Tensor, "position d_in"]) -> None:

@@ -36,7 +36,7 @@ class SAEPlan:
     clip: float = 1.0
     """Largest gradient norm."""
     dead_after: int | None = None
-    """Rows of silence after which a feature counts as dead; by default 1/20 of all rows."""
+    """Rows of silence after which a feature counts as dead; by default 1/50 of all rows."""
     resample_until: float = 0.5
     """Share of the steps in which dead features are resampled, where the architecture needs it."""
 
@@ -48,7 +48,7 @@ class SAEPlan:
     @property
     def patience(self) -> int:
         """Rows of silence after which a feature counts as dead."""
-        return self.dead_after if self.dead_after is not None else max(1, self.rows // 20)
+        return self.dead_after if self.dead_after is not None else max(1, self.rows // 50)
 
     def rate(self, step: int, width: int) -> float:
         """Learning rate of a step, counted from 0."""
