@@ -4,6 +4,7 @@ import random
 from collections import defaultdict
 from itertools import combinations
 
+import numpy as np
 import pytest
 import torch
 from reference import othello_by_lists as slow
@@ -12,7 +13,6 @@ from reference.positions import listed
 
 from othellolens.errors import InputError
 from othellolens.othello import transpositions as module
-from othellolens.othello.boards import to_bits
 from othellolens.othello.games import Games, IllegalMoveError, random_games
 from othellolens.othello.squares import name
 from othellolens.othello.transpositions import Transpositions
@@ -201,14 +201,13 @@ def test_chunks_do_not_matter(
     assert torch.equal(again.group, index.group)
 
 
-def test_whose_move_it_is_counts() -> None:
-    """Boards are kept apart by the side to move even where the discs agree."""
-    games = random_games(4000, seed=8)
-    index, table = Transpositions.of(games), games.replay_table()
-    for group in index.groups():
-        g, t = group.at.long().T
-        for x in (to_bits(table.mine[g, t]), to_bits(table.theirs[g, t]), table.black[g, t]):
-            assert len(set(x.tolist())) == 1
+@pytest.mark.parametrize(("black", "groups"), [((1, 1), 1), ((0, 0), 1), ((1, 0), 0)])
+def test_whose_move_it_is_counts(black: tuple[int, int], groups: int) -> None:
+    """The same discs with the other colour to move are another position."""
+    discs = np.array([5, 5], dtype=np.uint64)
+    planes = module._Planes(discs, discs + np.uint64(5), np.array(black, dtype=np.bool_))
+    games, none = listed(squares("c4"), squares("d3")), np.zeros(2, dtype=np.int64)
+    assert len(module._of_ply(0, games, planes, np.arange(2), none)) == groups
 
 
 def test_no_games_and_bad_input(games: Games) -> None:

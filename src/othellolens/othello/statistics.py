@@ -222,8 +222,8 @@ def _known(train: Games, other: Games) -> Bool[Tensor, " game"]:
 
 def _has_pass(games: Games) -> Bool[Tensor, " game"]:
     """Whether somebody moved twice running."""
-    moves_next = games.replay_table().black[:, :-1]
-    movers = torch.cat([torch.ones(len(games), 1, dtype=torch.bool), moves_next], 1)
+    follows = games.replay_table().black[:, :-1]
+    movers = torch.cat([torch.ones(len(games), 1, dtype=torch.bool), follows], 1)
     again = (movers[:, 1:] == movers[:, :-1]) & (games.moves[:, 1:] != NO_MOVE)
     return again.any(1)
 

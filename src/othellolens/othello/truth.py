@@ -99,7 +99,7 @@ def turns(boards: Boards) -> Turns:
 def options(boards: Boards) -> Options:
     """What every legal move of the side to move would turn over, and in which directions.
 
-    Memory: 576 bytes a position for the answer, and some 60 bytes a legal move in passing.
+    Memory: 576 bytes a position for the answer, and some 70 bytes a legal move in passing.
     """
     mine, theirs = to_bits(boards.mine), to_bits(boards.theirs)
     flips = np.zeros((len(boards), 64), dtype=np.uint64)
