@@ -16,9 +16,21 @@ from .gpt.sites import Site
 from .gpt.tokens import tokens
 from .gpt.train import GPTPlan
 from .lens import Lens
+from .othello import shapes, truth
 from .othello.boards import Boards
 from .othello.games import Games, IllegalMoveError, random_games
 from .othello.records import load_games, save_games
+from .othello.statistics import (
+    Census,
+    Openings,
+    Overlap,
+    census,
+    openings,
+    overlap,
+    skewed,
+    turned_to_f5,
+)
+from .othello.transpositions import Transposition, Transpositions
 from .probes.accuracy import probe_accuracy
 from .probes.linear import LinearProbe, ProbePlan, fit_probe
 from .report.write import write_report
@@ -33,6 +45,7 @@ __all__ = [
     "Autoencoder",
     "BatchTopK",
     "Boards",
+    "Census",
     "Counts",
     "Encoder",
     "Fidelity",
@@ -45,6 +58,8 @@ __all__ = [
     "Lens",
     "LinearProbe",
     "Neurons",
+    "Openings",
+    "Overlap",
     "ProbePlan",
     "RandomDirections",
     "Reconstruction",
@@ -52,7 +67,10 @@ __all__ = [
     "SAEPlan",
     "Scores",
     "Site",
+    "Transposition",
+    "Transpositions",
     "Verdict",
+    "census",
     "concepts",
     "count",
     "fidelity",
@@ -63,14 +81,20 @@ __all__ = [
     "load_games",
     "load_gpt",
     "load_lens",
+    "openings",
+    "overlap",
     "probe_accuracy",
     "random_games",
     "reconstruct",
     "save_games",
     "score",
+    "shapes",
+    "skewed",
     "tokens",
     "train_gpt",
     "train_sae",
+    "truth",
+    "turned_to_f5",
     "untrained",
     "write_report",
 ]

@@ -1,13 +1,15 @@
 """Concepts: named yes/no facts about boards, in families of one fact a square."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool
 from torch import Tensor
 
 from ..errors import InputError
+from ..othello import shapes, truth
 from ..othello.boards import Boards, unpack
 from ..othello.squares import PLAYABLE, SQUARES, name
 
@@ -53,9 +55,20 @@ class ConceptSet:
 
 
 def family(name: str) -> ConceptSet:
-    """All concepts of one family that can be true: the centre is never empty and never legal."""
-    where = PLAYABLE if name in ("empty", "legal") else SQUARES
-    return ConceptSet(tuple(Concept(name, square) for square in where))
+    """All concepts of one family that can be true: the centre is never empty, a corner never flips.
+
+    In `standard()`: "mine", "theirs", "empty", "legal" (a legal move of the side to move).
+
+    Of the last move, so that all rows of `Games.replay()` are needed, in order: "played" (the move
+    was there), "flipped" (it turned the disc over).
+
+    Besides: "legal theirs" (would be legal for the other side), "frontier mine", "frontier theirs",
+    "stable mine", "stable theirs" (see `othello.shapes`).
+
+    Raises:
+        InputError: there is no such family.
+    """
+    return ConceptSet(tuple(Concept(name, square) for square in _WHERE.get(name, SQUARES)))
 
 
 def cells() -> ConceptSet:
@@ -72,9 +85,24 @@ def _empty(boards: Boards) -> Bool[Tensor, "position 64"]:
     return ~unpack(boards.mine | boards.theirs)
 
 
+def _played(boards: Boards) -> Bool[Tensor, "position 64"]:
+    return F.one_hot(truth.turns(boards).square.long(), 64).bool()
+
+
 _FAMILIES: dict[str, Callable[[Boards], Bool[Tensor, "position 64"]]] = {
     "mine": lambda boards: unpack(boards.mine),
     "theirs": lambda boards: unpack(boards.theirs),
     "empty": _empty,
     "legal": lambda boards: unpack(boards.legal()),
+    "played": _played,
+    "flipped": lambda boards: unpack(truth.turns(boards).flips),
+    "legal theirs": lambda boards: unpack(truth.mobility(boards).theirs),
+    "frontier mine": lambda boards: unpack(shapes.frontier(boards).mine),
+    "frontier theirs": lambda boards: unpack(shapes.frontier(boards).theirs),
+    "stable mine": lambda boards: unpack(shapes.stable(boards).mine),
+    "stable theirs": lambda boards: unpack(shapes.stable(boards).theirs),
+}
+_WHERE: dict[str, Sequence[int]] = {
+    **dict.fromkeys(("empty", "legal", "legal theirs", "played"), PLAYABLE),
+    "flipped": [square for square in SQUARES if square not in (0, 7, 56, 63)],
 }
