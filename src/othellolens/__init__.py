@@ -20,6 +20,7 @@ from .othello import shapes, truth
 from .othello.boards import Boards
 from .othello.games import Games, IllegalMoveError, random_games
 from .othello.records import load_games, save_games
+from .othello.shards import Shards, open_shards, write_shards
 from .othello.statistics import (
     Census,
     Openings,
@@ -66,6 +67,7 @@ __all__ = [
     "Relu",
     "SAEPlan",
     "Scores",
+    "Shards",
     "Site",
     "Transposition",
     "Transpositions",
@@ -81,6 +83,7 @@ __all__ = [
     "load_games",
     "load_gpt",
     "load_lens",
+    "open_shards",
     "openings",
     "overlap",
     "probe_accuracy",
@@ -97,4 +100,5 @@ __all__ = [
     "turned_to_f5",
     "untrained",
     "write_report",
+    "write_shards",
 ]

@@ -12,9 +12,9 @@ from .othello.bitboards import perft
 from .othello.games import Games
 from .othello.squares import PLAYABLE, SQUARES, name, parse
 
-PERFT = (4, 12, 56, 244, 1396, 8200, 55092, 390216, 3005288)
-"""Move sequences of 1..9 plies (https://www.aartbik.com/strategy.php)."""
-_PACKAGES = ("othellolens", "torch", "numpy", "safetensors", "jaxtyping", "tyro")
+PERFT = (4, 12, 56, 244, 1396, 8200, 55092, 390216, 3005288, 24571284, 212258800)
+"""Move sequences of 1..11 plies (https://www.aartbik.com/strategy.php)."""
+_PACKAGES = ("othellolens", "torch", "numpy", "numba", "safetensors", "jaxtyping", "tyro")
 
 
 class Finding(NamedTuple):
