@@ -152,6 +152,6 @@ def _damage(parts: list[tuple[float, float, int, Legality]]) -> Damage:
     cross_entropy, kl, positions, judged = zip(*parts, strict=True)
     return Damage(
         sum(cross_entropy) / sum(positions),
-        sum(kl) / sum(positions),
+        max(0.0, sum(kl) / sum(positions)),  # below 0 by rounding alone
         reduce(add, judged).strict_rate(),
     )
