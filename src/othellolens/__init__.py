@@ -18,7 +18,15 @@ from .gpt.train import GPTPlan
 from .lens import Lens
 from .othello.boards import Boards
 from .othello.games import Games, IllegalMoveError, random_games
-from .othello.records import load_games, save_games
+from .othello.records import (
+    Meta,
+    Records,
+    Refusal,
+    load_games,
+    read_records,
+    save_games,
+    save_records,
+)
 from .probes.accuracy import probe_accuracy
 from .probes.linear import LinearProbe, ProbePlan, fit_probe
 from .report.write import write_report
@@ -44,10 +52,13 @@ __all__ = [
     "Legality",
     "Lens",
     "LinearProbe",
+    "Meta",
     "Neurons",
     "ProbePlan",
     "RandomDirections",
     "Reconstruction",
+    "Records",
+    "Refusal",
     "Relu",
     "SAEPlan",
     "Scores",
@@ -65,8 +76,10 @@ __all__ = [
     "load_lens",
     "probe_accuracy",
     "random_games",
+    "read_records",
     "reconstruct",
     "save_games",
+    "save_records",
     "score",
     "tokens",
     "train_gpt",
