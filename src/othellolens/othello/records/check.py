@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from ..games import Games, IllegalMoveError, Table
-from ..squares import MAX_PLIES, NO_MOVE, name
+from ..squares import NO_MOVE, name
 from .record import UNREADABLE, Ends, Fault, Raw
 
 OPENINGS = (19, 26, 37, 44)
@@ -50,7 +50,7 @@ def check(raw: Raw) -> Iterator[Checked]:
     passes = np.array(raw.passes, dtype=np.int64).reshape(-1, 2)
     passes = passes[np.argsort(passes[:, 0], kind="stable")]
     for first in range(0, len(raw.moves), CHUNK):
-        moves = raw.moves[first : first + CHUNK]
+        moves = _used(raw.moves[first : first + CHUNK])
         low, high = np.searchsorted(passes[:, 0], (first, first + len(moves)))
         yield _check(raw, first, moves, passes[low:high] - (first, 0))
 
@@ -61,6 +61,12 @@ def join(parts: list[Ends]) -> Ends:
         none = torch.empty(0, dtype=torch.int64)
         return Ends(none, none.reshape(0, 2), none.bool())
     return Ends(*(torch.cat(column) for column in zip(*parts, strict=True)))
+
+
+def _used(moves: NDArray[np.int8]) -> NDArray[np.int8]:
+    """Without the plies that no game reaches: short games cost less."""
+    plies = np.nonzero((moves != NO_MOVE).any(0))[0]
+    return moves[:, : plies[-1] + 1 if len(plies) else 1]
 
 
 def _chunks(games: Games) -> Iterator[Games]:
@@ -120,7 +126,7 @@ def _sweep(moves: NDArray[np.int8]) -> Iterator[tuple[int, int, int]]:
     """
     moves = moves.copy()
     legal = np.full(len(moves), _OPENING_BITS)
-    for ply in range(MAX_PLIES):
+    for ply in range(moves.shape[1]):
         square = moves[:, ply].astype(np.int64)
         bit = legal >> np.clip(square, 0, 63).astype(np.uint64) & np.uint64(1)
         bad = (square != NO_MOVE) & ((square < 0) | (square > 63) | (bit == 0))
@@ -190,7 +196,7 @@ def _wrong_passes(
         if at == len(good) or good[at] != row or row in faults:
             continue
         legal = int(after[at, ply - 1] if ply else _OPENING_BITS)
-        if ply == MAX_PLIES or moves[row, ply] == NO_MOVE:
+        if ply == moves.shape[1] or moves[row, ply] == NO_MOVE:
             # At the end: fine where the game is over, or where the last mover is to move again.
             again = ply > 0 and bool(black[at, ply - 1] == mover[at, ply - 1])
             right = legal == 0 or (again and count == 1)

@@ -13,15 +13,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..games import Games
-from ..squares import NO_MOVE, name
+from ..squares import NO_MOVE
 from .check import ends
 from .record import Fault, Meta, Raw, rows_of
-from .text import decode, lines_of, scan
+from .text import NAMES, decode, lines_of, scan
 
 _TAG = re.compile(r'\[\s*(\w+)\s+"((?:[^"\\]|\\.)*)"\s*\]')
 _REMARK = re.compile(r"\{[^{}]*\}|\$\d+")
 _NUMBER = re.compile(r"(\d+)\.+")
 _TOKEN = re.compile(r"\d+\.+|1/2-1/2|\d+-\d+|\*|[^\s\d*][^\s.*]*|\S")
+_PLAIN = re.compile(r"\s*(1\.+)?((?:\s|[a-hA-H][1-8]|(?!1\.)\d+\.+)+)")
+"""Moves and their numbers; the number 1, with which a game begins, only in front."""
 _RESULT = re.compile(r"1/2-1/2|(\d+)-(\d+)|\*")
 _ESCAPE = re.compile(r"\\(.)")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
@@ -109,6 +111,11 @@ def _items(line: str) -> Iterator[tuple[str, str]]:
     if line.lstrip().startswith("["):
         yield from _tag_items(line.strip())
         return
+    if plain := _PLAIN.fullmatch(line):
+        # Nearly every line is one: no need to look at each of its moves.
+        yield from [("number", "1")] if plain[1] else []
+        yield "move", _NUMBER.sub(" ", plain[2])
+        return
     for token in _TOKEN.findall(_REMARK.sub(" ", line).partition(";")[0]):
         if number := _NUMBER.fullmatch(token):
             yield "number", number[1]
@@ -181,7 +188,7 @@ def _result(score: int | None) -> str:
 
 
 def _movetext(moves: list[int], result: str) -> str:
-    names = [name(square) for square in moves if square != NO_MOVE]
+    names = [NAMES[square] for square in moves if square != NO_MOVE]
     pairs = [f"{i + 1}. {' '.join(names[i : i + 2])}" for i in range(0, len(names), 2)]
     items = [*pairs, result]
     lines = [" ".join(items[i : i + _MOVES_A_LINE]) for i in range(0, len(items), _MOVES_A_LINE)]

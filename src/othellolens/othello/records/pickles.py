@@ -4,7 +4,7 @@ A pickle is a program, and Python's own unpickler runs it. Refusing every name i
 `find_class` stops the worst, but 20 bytes can still ask for gigabytes (a string, a memo slot
 number), so we run the program ourselves: here are the few instructions that a list of lists of
 integers needs, working on lists, integers and strings alone. Everything else is refused by name
-before anything happens. What is held is at most some fifty times the size of the file.
+before anything happens. What is held is at most some hundred times the size of the file.
 
 Instructions: https://docs.python.org/3/library/pickletools.html
 """
@@ -14,13 +14,14 @@ import pickletools
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from ...errors import InputError
 from ..games import Games
 from ..squares import MAX_PLIES, NO_MOVE, SQUARES
 from .record import Fault, Raw, rows_of
 
-Value = int | str | list["Value"] | None
+Value = int | str | list[Any] | None
 """None is the mark that opens a list."""
 
 _SMALL_INTEGERS = re.compile(rb"(?:K.)+", re.DOTALL)

@@ -12,7 +12,8 @@ from ..games import Games
 from ..squares import MAX_PLIES, NO_MOVE, SQUARES, name, parse
 from .record import Fault, Raw, rows_of
 
-_SQUARE_OF = {name(square): square for square in SQUARES}
+NAMES = [name(square) for square in SQUARES]
+_SQUARE_OF = {name: square for square, name in enumerate(NAMES)}
 _ONLY_MOVES = re.compile(r"(?:[a-h][1-8])*")
 _ITEM = re.compile(r"([a-h][1-8])|pass|pa|--")
 _LINE_END = re.compile(r"\r\n|\r|\n")
@@ -82,7 +83,7 @@ def write_text(path: Path, games: Games) -> None:
 
 def to_text(games: Games) -> str:
     """One game a line in standard notation."""
-    lines = ("".join(name(s) for s in game if s != NO_MOVE) for game in games.moves.tolist())
+    lines = ("".join(NAMES[s] for s in game if s != NO_MOVE) for game in games.moves.tolist())
     return "".join(line + "\n" for line in lines)
 
 

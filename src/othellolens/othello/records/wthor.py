@@ -13,7 +13,7 @@ Format: Format_WThor.pdf of ffothello.org. Checked against the 36 files of
 """
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -142,14 +142,14 @@ def _header(path: Path, content: bytes) -> np.void:
     return header
 
 
-def _oddities(games: NDArray[np.void]) -> list[str]:
+def _oddities(games: NDArray[Any]) -> list[str]:
     first = games["moves"][:, 0]
     if len(first) >= _ENOUGH and (first == _E6).all():
         return ["every game begins e6, in WTHOR f5: was it written as 10 * column + row?"]
     return []
 
 
-def _meta(games: NDArray[np.void], year: int, names: Names) -> list[Meta]:
+def _meta(games: NDArray[Any], year: int, names: Names) -> list[Meta]:
     columns = (games[key].tolist() for key in ("black", "white", "event", "score", "theoretical"))
     date = str(year) if year else ""
     return [
