@@ -33,6 +33,13 @@ READERS: "tuple[FormName | str, ...]" = (
 )
 LIMIT = 10.0
 """Seconds that a reader may take for one of these files of a few hundred bytes."""
+_WTHOR = (
+    bytes([20, 12, 9, 30])
+    + struct.pack("<IHHBBBB", 1, 0, 2012, 8, 0, 24, 0)
+    + struct.pack("<HHHBB", 0, 0, 1, 40, 38)
+    + bytes([56, 64, 33]).ljust(60, b"\0")
+)
+"""One game, f5 d6 c3, with numbers of names."""
 _EXTREMES = (b"\0", b"\xff", b"\x7f", b"\x80", b"\xff\xff\xff\x7f", b"\xff" * 8, b"\0" * 8)
 _WORDS = (b"[", b"]", b'"', b"(", b"--", b"pa", b"{", b"1.", b"38-26", b"\n", b"a1", b"f5", b"\x94")
 
@@ -72,13 +79,12 @@ def mutate(content: bytes, others: list[bytes], chance: random.Random) -> bytes:
     for _ in range(chance.choice((1, 1, 1, 2, 3, 4))):
         at = chance.randrange(len(content) + 1)
         # The beginning says most about a file: look there more often.
-        at = min(at, chance.randrange(130)) if chance.random() < 0.4 else at
-        end = min(len(content), at + chance.choice((1, 1, 2, 8, 60, 400)))
-        change = chance.randrange(9)
+        at = min(at, chance.randrange(130)) if chance.random() < 0.3 else at
+        end = min(len(content), at + chance.choice((1, 1, 1, 2, 8, 60, 400)))
+        change = chance.choice((0, 0, 0, 1, 1, 2, 3, 4, 5, 6, 7, 8))
         if change == 0 and at < len(content):
-            content = (
-                content[:at] + bytes([content[at] ^ 1 << chance.randrange(8)]) + content[at + 1 :]
-            )
+            bit = content[at] ^ 1 << chance.randrange(8)
+            content = content[:at] + bytes([bit]) + content[at + 1 :]
         elif change == 1:
             content = content[:at] + chance.randbytes(end - at) + content[end:]
         elif change == 2:
@@ -149,7 +155,7 @@ def _read(reader: str, content: bytes, folder: Path, chance: random.Random) -> N
     if reader == "wthor names":
         names = folder / chance.choice(("wthor.jou", "WTHOR.TRN"))
         names.write_bytes(content)
-        path.write_bytes(seeds("wthor", folder)[0])
+        path.write_bytes(_WTHOR)
         try:
             records = read_records(path, illegal=illegal)
         finally:

@@ -31,6 +31,15 @@ def test_line_ends_marks_and_blanks(tmp_path: Path) -> None:
     assert load_games(path).lengths().tolist() == [2, 3, 2]
 
 
+def test_a_mark_before_a_long_text_does_not_hide_it(tmp_path: Path) -> None:
+    path = tmp_path / "games"
+    # The first 4096 bytes end within a letter of two bytes.
+    line = b'[Event "' + "é".encode() * 3000 + b'"]\n'
+    for shift in (b"", b'[Round "1"]\n'):
+        path.write_bytes(b"\xef\xbb\xbf" + shift + line + b"1. f5 d6 *")
+        assert load_games(path).lengths().tolist() == [2]
+
+
 def test_bad_lines_are_named_or_skipped(tmp_path: Path) -> None:
     path = tmp_path / "games.txt"
     lines = ["f5d6c3", "", "f5d6x9", "f5f4a1", "f5--d6", "f5 d6 \xe9", "f5d6", "f5" * 61]

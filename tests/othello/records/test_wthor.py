@@ -42,6 +42,16 @@ def test_f5_is_square_44(tmp_path: Path) -> None:
     assert load_games(path).moves[0, :6].tolist() == [44, 29, 18, 26, 19, -1]
 
 
+def test_a_file_without_a_date_is_known_by_its_size(tmp_path: Path) -> None:
+    path = tmp_path / "games"
+    content = bytes(4) + header(1)[4:] + game(TIGER)
+    path.write_bytes(content)
+    assert read_records(path).form == "wthor"
+    path.write_bytes(content + b"x")
+    with pytest.raises(InputError, match="of no known form"):
+        read_records(path)
+
+
 def test_moves_are_written_as_row_and_column(tmp_path: Path) -> None:
     moves = torch.full((1, 60), -1, dtype=torch.int8)
     moves[0, :5] = torch.tensor([44, 29, 18, 26, 19])

@@ -15,7 +15,8 @@ OPENINGS = (19, 26, 37, 44)
 """c4, d3, e6, f5: Black's first moves."""
 CHUNK = 8192
 _BLOCK = 1024
-_OPENING_BITS = np.uint64(sum(1 << square for square in OPENINGS))
+_HALVINGS = 4
+_OPENINGS = np.array([sum(1 << square for square in OPENINGS)], dtype=np.uint64)
 
 Bits = NDArray[np.uint64]
 
@@ -44,8 +45,8 @@ def ends(games: Games) -> Ends:
 def check(raw: Raw) -> Iterator[Checked]:
     """Replay a file's games, chunk after chunk.
 
-    A chunk without a fault costs one replay. Where there is one, blocks of it are replayed ply by
-    ply, so that a chunk costs at most some thirty replays however many of its games are illegal.
+    A chunk without a fault costs one replay. Where there is one, its blocks are replayed up to each
+    ply with a fault, so that a chunk costs at most some sixty replays however many are illegal.
     """
     passes = np.array(raw.passes, dtype=np.int64).reshape(-1, 2)
     passes = passes[np.argsort(passes[:, 0], kind="stable")]
@@ -95,12 +96,10 @@ def _illegal(
     raw: Raw, first: int, moves: NDArray[np.int8], rows: NDArray[np.intp]
 ) -> Iterator[tuple[int, Fault]]:
     """The games among `rows` with a move that the rules forbid, as indices into `rows`."""
-    if _legal(moves[rows]):
+    if len(rows) > _BLOCK and _legal(moves[rows]):
         return
     for start in range(0, len(rows), _BLOCK):
         block = rows[start : start + _BLOCK]
-        if _legal(moves[block]):
-            continue
         for row, ply, legal in _sweep(moves[block]):
             where = first + int(block[row]), ply
             yield start + row, Fault(ply, _reason(raw, where, moves[block[row]], legal))
@@ -121,22 +120,41 @@ def _table(moves: NDArray[np.int8]) -> Table:
 def _sweep(moves: NDArray[np.int8]) -> Iterator[tuple[int, int, int]]:
     """Every game with an illegal move: its row, the first such ply, what was legal (bits).
 
-    Ply by ply: games that are legal up to a ply are replayed that far, and the moves that are legal
-    then judge the next one. A game that fails is cut there and cannot hide the others.
+    A ply with a fault is found by halving, a few times; where there are more, all plies are judged
+    one after the other.
     """
-    moves = moves.copy()
-    legal = np.full(len(moves), _OPENING_BITS)
-    for ply in range(moves.shape[1]):
-        square = moves[:, ply].astype(np.int64)
-        bit = legal >> np.clip(square, 0, 63).astype(np.uint64) & np.uint64(1)
-        bad = (square != NO_MOVE) & ((square < 0) | (square > 63) | (bit == 0))
-        for row in np.nonzero(bad)[0]:
-            yield int(row), ply, int(legal[row])
-        moves[bad, ply:] = NO_MOVE
-        if (moves[:, ply:] == NO_MOVE).all():
+    moves, ply = moves.copy(), -1
+    for _ in range(_HALVINGS):
+        if _legal(moves):
             return
-        # After the end of a game nothing is legal: its cells of the table are 0.
-        legal = _table(moves[:, : ply + 1]).legal[:, ply].numpy().view(np.uint64)
+        ply = _next_fault(moves, ply + 1)
+        yield from _judged(moves, ply)
+    for later in range(ply + 1, moves.shape[1]):
+        yield from _judged(moves, later)
+
+
+def _judged(moves: NDArray[np.int8], ply: int) -> Iterator[tuple[int, int, int]]:
+    """The games whose move of this ply is illegal, where all are legal before it.
+
+    They are cut there, so that they cannot hide the others.
+    """
+    # After the end of a game nothing is legal: its cells of the table are 0.
+    legal = _table(moves[:, :ply]).legal[:, -1].numpy().view(np.uint64) if ply else _OPENINGS
+    legal = np.broadcast_to(legal, len(moves))
+    square = moves[:, ply].astype(np.int64)
+    bit = legal >> np.clip(square, 0, 63).astype(np.uint64) & np.uint64(1)
+    bad = (square != NO_MOVE) & ((square < 0) | (square > 63) | (bit == 0))
+    yield from ((int(row), ply, int(legal[row])) for row in np.nonzero(bad)[0])
+    moves[bad, ply:] = NO_MOVE
+
+
+def _next_fault(moves: NDArray[np.int8], low: int) -> int:
+    """The first ply with an illegal move, where there is one and none before `low`."""
+    high = moves.shape[1]
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if _legal(moves[:, :middle]) else (low, middle)
+    return low
 
 
 def _reason(raw: Raw, where: tuple[int, int], game: NDArray[np.int8], legal: int) -> str:
@@ -195,7 +213,7 @@ def _wrong_passes(
         at = int(np.searchsorted(good, row))
         if at == len(good) or good[at] != row or row in faults:
             continue
-        legal = int(after[at, ply - 1] if ply else _OPENING_BITS)
+        legal = int(after[at, ply - 1] if ply else _OPENINGS[0])
         if ply == moves.shape[1] or moves[row, ply] == NO_MOVE:
             # At the end: fine where the game is over, or where the last mover is to move again.
             again = ply > 0 and bool(black[at, ply - 1] == mover[at, ply - 1])

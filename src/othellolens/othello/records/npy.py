@@ -33,7 +33,7 @@ _MOST_HEADER = 10_000
 _SAMPLE = 4096
 _DTYPE = re.compile(r"'descr'\s*:\s*'([<>|=]?[iu][1248])'")
 _ORDER = re.compile(r"'fortran_order'\s*:\s*(True|False)")
-_SHAPE = re.compile(r"'shape'\s*:\s*\(([\d\s,]*)\)")
+_SHAPE = re.compile(r"'shape'\s*:\s*\(([0-9 ,]*)\)")
 
 
 def read_squares(path: Path) -> Raw:
@@ -115,7 +115,7 @@ def _write(path: Path, array: Integers) -> None:
 def _parsed(path: Path, header: str) -> tuple[np.dtype[np.integer[Any]], bool, tuple[int, ...]]:
     found = [pattern.search(header) for pattern in (_DTYPE, _ORDER, _SHAPE)]
     dtype, order, shape = (one[1] if one else None for one in found)
-    axes = [int(axis) for axis in (shape or "").split(",") if axis.strip().isdigit()]
+    axes = [int(axis) for axis in re.findall(r"[0-9]{1,18}", shape or "")]
     if dtype is None or order is None or shape is None:
         raise InputError(
             f"{path} is no array of whole numbers (its header: {header.strip()[:80]!r});"

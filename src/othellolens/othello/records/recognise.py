@@ -34,7 +34,7 @@ def recognise(path: Path) -> FormName:
     if head.startswith(npy.MAGIC):
         return npy.which(path)
     tests: tuple[tuple[FormName, bool], ...] = (
-        ("wthor", wthor.knows(head)),
+        ("wthor", wthor.knows(head, path.stat().st_size)),
         ("pickle", pickles.knows(head)),
         ("safetensors", tensors.knows(head)),
         ("pgn", pgn.knows(decode(head))),

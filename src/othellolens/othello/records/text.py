@@ -4,6 +4,7 @@ A pass may be written ("--", "pa", "pass") or left out; a written one is checked
 players write nobody has put down as a standard; this is what move lists on the web look like.
 """
 
+import codecs
 import re
 from pathlib import Path
 
@@ -54,8 +55,9 @@ def lines_of(text: str) -> list[str]:
 
 def decode(content: bytes) -> str:
     """Text as UTF-8 or, where it is not, as Latin-1: names of players come in both."""
+    content = content.removeprefix(codecs.BOM_UTF8)
     try:
-        return content.decode("utf-8-sig")
+        return content.decode()
     except UnicodeDecodeError:
         return content.decode("latin-1")
 

@@ -66,9 +66,14 @@ class Names(NamedTuple):
     notes: list[str]
 
 
-def knows(head: bytes) -> bool:
-    """Whether a file begins as WTHOR's: with the date of its making, century first."""
-    return len(head) >= 4 and head[0] in (19, 20, 21) and head[1] < 100 and 0 < head[2] <= 12
+def knows(head: bytes, size: int) -> bool:
+    """Whether a file begins as WTHOR's: with the date of its making, century first.
+
+    Where a program wrote no date, the number of games must fit the size of the file.
+    """
+    dated = len(head) >= 4 and head[0] in (19, 20, 21) and head[1] < 100 and 0 < head[2] <= 12
+    games = int.from_bytes(head[4:8], "little")
+    return dated or (head[:4] == bytes(4) and 16 + 68 * games == size)
 
 
 def read_wthor(path: Path) -> Raw:
