@@ -42,6 +42,7 @@ def test_a_folder_is_read_whole(folder: Path, games: Games) -> None:
     assert [row["form"] for row in table] == ["npy", "pgn", "text", "mixed"]
     assert [row["games"] for row in table] == [10, 10, 2, 22]
     assert [row["skipped"] for row in table] == [0, 0, 1, 1]
+    assert [row["unfinished"] for row in table] == [0, 0, 2, 2]
     assert [row["score agrees"] for row in table] == [None, 1.0, None, 1.0]
     whole = together(found)
     assert torch.equal(whole.games.moves[:20], games.moves[:20])
@@ -80,7 +81,8 @@ def test_the_command_reads_reports_and_writes(
     main([*wanted, "--out", str(out), "--json", str(report)])
     shown = capsys.readouterr().out.splitlines()
     assert shown[0].split() == [
-        *("file", "form", "games", "skipped", "with", "a", "pass", "score", "agrees", "seconds")
+        *("file", "form", "games", "skipped", "with", "a", "pass", "unfinished"),
+        *("score", "agrees", "seconds"),
     ]
     assert shown[5].split()[:6] == ["all", "3", "files", "mixed", "22", "1"]
     assert any("game 1, ply 2: a1 is illegal here; legal were:" in line for line in shown)

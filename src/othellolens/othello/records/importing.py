@@ -31,13 +31,14 @@ class Imported:
 
     def row(self) -> dict[str, object]:
         """What the table says of the file."""
-        passes = self.records.ends.passes
+        ends = self.records.ends
         return {
             "file": self.file.name,
             "form": self.records.form,
             "games": len(self.records.games),
             "skipped": len(self.records.skipped),
-            "with a pass": int((passes > 0).sum()),
+            "with a pass": int((ends.passes > 0).sum()),
+            "unfinished": int((~ends.over).sum()),
             "score agrees": self.records.agreeing(),
             "seconds": self.seconds,
         }
