@@ -19,7 +19,15 @@ from .lens import Lens
 from .othello import shapes, truth
 from .othello.boards import Boards
 from .othello.games import Games, IllegalMoveError, random_games
-from .othello.records import load_games, save_games
+from .othello.records import (
+    Meta,
+    Records,
+    Refusal,
+    load_games,
+    read_records,
+    save_games,
+    save_records,
+)
 from .othello.shards import Shards, open_shards, write_shards
 from .othello.statistics import (
     Census,
@@ -58,12 +66,15 @@ __all__ = [
     "Legality",
     "Lens",
     "LinearProbe",
+    "Meta",
     "Neurons",
     "Openings",
     "Overlap",
     "ProbePlan",
     "RandomDirections",
     "Reconstruction",
+    "Records",
+    "Refusal",
     "Relu",
     "SAEPlan",
     "Scores",
@@ -88,8 +99,10 @@ __all__ = [
     "overlap",
     "probe_accuracy",
     "random_games",
+    "read_records",
     "reconstruct",
     "save_games",
+    "save_records",
     "score",
     "shapes",
     "skewed",

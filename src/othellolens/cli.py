@@ -18,6 +18,7 @@ from .demo import demo
 from .doctor import examine
 from .errors import InputError
 from .evaluation.verdict import judge
+from .gamefiles import FormName, Illegal, import_games
 from .gpt.runs import load_gpt, train_gpt
 from .gpt.shape import PRESETS
 from .gpt.sites import Site
@@ -47,14 +48,38 @@ Architecture = (
 )
 
 
-def games(count: int, out: Path, *, seed: int = 0) -> None:
-    """Make random games.
+def games(
+    count: int | None = None,
+    out: Path | None = None,
+    *,
+    seed: int = 0,
+    imported: Annotated[tuple[Path, ...], tyro.conf.arg(name="import")] = (),
+    form: FormName | None = None,
+    illegal: Illegal = "fail",
+    json: Path | None = None,
+) -> None:
+    """Make random games, or read game files of any form, check them and write them in another.
 
     Args:
-        count: how many.
-        out: the file to write: .npy (int8 [game, ply]) or .txt (one game a line).
-        seed: which games.
+        count: how many random games to make.
+        out: the file to write: .npy (int8 [game, ply]), .txt (one game a line), .pgn, .wtb,
+            .pickle, .safetensors, board_seqs_int*.npy or board_seqs_string*.npy.
+        seed: which random games.
+        imported: game files, or folders of them, to read instead; known by their content.
+        form: what the files to read are, where that can be read in two ways.
+        illegal: whether an imported game that breaks the rules is an error or left out.
+        json: file for what the import found ("-": standard output).
     """
+    if imported:
+        import_games(imported, out, form=form, illegal=illegal, json=json)
+    elif count is None or out is None:
+        raise InputError("say how many games by --count and where to by --out, or --import files")
+    else:
+        _make(count, out, seed)
+
+
+def _make(count: int, out: Path, seed: int) -> None:
+    """Make random games."""
     check_writable(out)
     progress, chunk = Progress(), 100_000
     parts: list[Games] = []
