@@ -72,6 +72,26 @@ def test_games_are_written_as_array_and_as_text(tmp_path: Path) -> None:
     assert [len(line) // 2 for line in lines] == (array >= 0).sum(1).tolist()
 
 
+def test_many_games_are_written_as_a_set(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = str(tmp_path / "train")
+    main(["games", "--count", "30", "--out", folder, "--seed", "7", "--first", "10"])
+    assert torch.equal(load_games(folder).moves, random_games(30, seed=7, first=10).moves)
+    assert load_games(folder).origin == "random seed=7 games=10..40"
+    main(["games", "--count", "8", "--out", str(tmp_path / "held.npy"), "--seed", "7", "--first", "36"])
+    capsys.readouterr()
+    main(["games", "--census", folder, str(tmp_path / "held.npy"), "--json", str(tmp_path / "c.json")])
+    assert "in the first" in capsys.readouterr().out
+    found = json.loads((tmp_path / "c.json").read_text())
+    assert [line["games"] for line in found] == [30, 8]
+    assert [line["in the first"] for line in found] == [None, 4]
+    assert "exists" in refused(["games", "--count", "30", "--out", folder], capsys)
+    assert "finished" in refused(["games", "--count", "30", "--out", folder, "--resume"], capsys)
+    (tmp_path / "train/games-000000.npy").write_bytes(b"")
+    assert "truncated" in refused(["games", "--census", folder], capsys)
+
+
 def test_evaluate_prints_floors_and_ceilings(
     home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

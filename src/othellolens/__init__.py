@@ -37,6 +37,7 @@ from .othello.statistics import (
     openings,
     overlap,
     skewed,
+    split,
     turned_to_f5,
 )
 from .othello.transpositions import Transposition, Transpositions
@@ -106,6 +107,7 @@ __all__ = [
     "score",
     "shapes",
     "skewed",
+    "split",
     "tokens",
     "train_gpt",
     "train_sae",

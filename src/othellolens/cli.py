@@ -18,14 +18,14 @@ from .demo import demo
 from .doctor import examine
 from .errors import InputError
 from .evaluation.verdict import judge
-from .gamefiles import FormName, Illegal, import_games
+from .gamefiles import games
 from .gpt.runs import load_gpt, train_gpt
 from .gpt.shape import PRESETS
 from .gpt.sites import Site
 from .gpt.train import GPTPlan
 from .lens import Lens
 from .othello.games import Games, random_games, share_games
-from .othello.records import check_writable, load_games, parse_game, save_games, to_text
+from .othello.records import load_games, parse_game, to_text
 from .othello.squares import MAX_PLIES, NO_MOVE
 from .probes.accuracy import probe_accuracy
 from .probes.linear import ProbePlan, fit_probe
@@ -46,48 +46,6 @@ Architecture = (
     Annotated[BatchTopK, tyro.conf.subcommand("batch-topk")]
     | Annotated[Relu, tyro.conf.subcommand("relu")]
 )
-
-
-def games(
-    count: int | None = None,
-    out: Path | None = None,
-    *,
-    seed: int = 0,
-    imported: Annotated[tuple[Path, ...], tyro.conf.arg(name="import")] = (),
-    form: FormName | None = None,
-    illegal: Illegal = "fail",
-    json: Path | None = None,
-) -> None:
-    """Make random games, or read game files of any form, check them and write them in another.
-
-    Args:
-        count: how many random games to make.
-        out: the file to write: .npy (int8 [game, ply]), .txt (one game a line), .pgn, .wtb,
-            .pickle, .safetensors, board_seqs_int*.npy or board_seqs_string*.npy.
-        seed: which random games.
-        imported: game files, or folders of them, to read instead; known by their content.
-        form: what the files to read are, where that can be read in two ways.
-        illegal: whether an imported game that breaks the rules is an error or left out.
-        json: file for what the import found ("-": standard output).
-    """
-    if imported:
-        import_games(imported, out, form=form, illegal=illegal, json=json)
-    elif count is None or out is None:
-        raise InputError("say how many games by --count and where to by --out, or --import files")
-    else:
-        _make(count, out, seed)
-
-
-def _make(count: int, out: Path, seed: int) -> None:
-    """Make random games."""
-    check_writable(out)
-    progress, chunk = Progress(), 100_000
-    parts: list[Games] = []
-    for first in range(0, count, chunk):
-        parts.append(random_games(min(chunk, count - first), seed=seed, first=first))
-        progress("games", first + len(parts[-1]), count)
-    progress.close()
-    save_games(Games.cat(parts), out)
 
 
 def verb_train_gpt(

@@ -20,6 +20,7 @@ from othellolens.othello.statistics import (
     openings,
     overlap,
     skewed,
+    split,
     turned_to_f5,
 )
 
@@ -175,6 +176,44 @@ def test_no_games_overlap_with_nothing(games: Games) -> None:
 def test_illegal_games_are_refused(games: Games) -> None:
     with pytest.raises(IllegalMoveError, match="ply 1: a1 is illegal"):
         overlap(games, listed([44, 0]))
+
+
+# Splits
+
+
+def test_a_split_keeps_repeats_together_and_loses_nothing(some: Games) -> None:
+    parts = split(some, (0.7, 0.2, 0.1), seed=3)
+    assert sorted(g for part in parts for g in lists(part)) == sorted(lists(some))
+    for part, share in zip(parts, (0.7, 0.2, 0.1), strict=True):
+        assert abs(len(part) / len(some) - share) < 0.1
+    for one, other in ((0, 1), (0, 2), (1, 2)):
+        assert not overlap(parts[one], parts[other]).turned.any()
+    order = {game: i for i, game in reversed(list(enumerate(lists(some))))}
+    for part in parts:
+        first = [order[game] for game in dict.fromkeys(lists(part))]
+        assert first == sorted(first)
+
+
+def test_the_draw_of_a_split_follows_its_seed(games: Games) -> None:
+    again = split(games, (0.5, 0.5), seed=1)
+    for one, other in zip(split(games, (0.5, 0.5), seed=1), again, strict=True):
+        assert torch.equal(one.moves, other.moves)
+    assert not torch.equal(split(games, (0.5, 0.5), seed=2)[0].moves, again[0].moves)
+
+
+def test_parts_of_a_split_are_known_to_be_apart() -> None:
+    games = random_games(50, seed=9)
+    train, held = split(games, (0.8, 0.2), seed=0)
+    assert not share_games(train.origin, held.origin)
+    assert share_games(train.origin, train.origin)
+    assert share_games(train.origin, games.origin)
+    assert share_games(train.origin, split(games, (0.8, 0.2), seed=1)[1].origin)
+
+
+@pytest.mark.parametrize("shares", [(0.5,), (0.5, 0.6), (1.5, -0.5), (1.0, 0.0), ()])
+def test_shares_that_do_not_add_up_are_refused(shares: tuple[float, ...], games: Games) -> None:
+    with pytest.raises(InputError, match="positive and add up to 1"):
+        split(games, shares, seed=0)
 
 
 # Skewed sets and openings

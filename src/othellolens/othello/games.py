@@ -19,6 +19,7 @@ from .squares import MAX_PLIES, NO_MOVE, name
 from .workers import shared_out
 
 _RANDOM = re.compile(r"random seed=(-?\d+) games=(\d+)\.\.(\d+)")
+_PART = re.compile(r"(.*) part (\d+) of (.*)")
 _CHUNK = 8192
 # Games that a thread plays at a time.
 
@@ -135,6 +136,9 @@ def random_origin(seed: int, first: int, count: int) -> str:
 
 def share_games(one: str, other: str) -> bool:
     """Whether two origins name some of the same random games; of files nothing is known."""
+    parts = [_PART.fullmatch(origin) for origin in (one, other)]
+    if parts[0] and parts[1] and parts[0][1] == parts[1][1] and parts[0][3] == parts[1][3]:
+        return parts[0][2] == parts[1][2]
     a, b = ([tuple(map(int, r)) for r in _RANDOM.findall(origin)] for origin in (one, other))
     return any(r[0] == q[0] and r[1] < q[2] and q[1] < r[2] for r in a for q in b)
 

@@ -150,6 +150,32 @@ def overlap(train: Games, other: Games) -> Overlap:
     return Overlap(*censuses, exact=_known(train, other), turned=turned)
 
 
+def split(games: Games, shares: Sequence[float], *, seed: int) -> list[Games]:
+    """Cut a set by game, games that are the same up to symmetry always on the same side.
+
+    Args:
+        games: what to cut.
+        shares: of each part, e.g. (0.9, 0.1); positive, together 1.
+        seed: of the draw.
+
+    Returns:
+        The parts, each with its games in their old order. `share_games` knows them apart.
+
+    Raises:
+        InputError: the shares do not add up; a game begins where Black cannot.
+    """
+    if min(shares, default=0) <= 0 or abs(sum(shares) - 1) > 1e-6:
+        raise InputError(f"the shares of a split are positive and add up to 1, not {list(shares)}")
+    kind = first_equal(_lists(turned_to_f5(games)))
+    draw = np.random.default_rng(seed).random(len(games))[kind]
+    part = np.searchsorted(np.cumsum(shares)[:-1], draw, side="right")
+    how = f"{' '.join(map(str, shares))} seed={seed}"
+    return [
+        Games(games.moves[torch.from_numpy(part == i)], f"{games.origin} part {i} of {how}")
+        for i in range(len(shares))
+    ]
+
+
 def skewed(games: Games, first_moves: str | Sequence[str]) -> Games:
     """The games that do not open with any of some moves.
 

@@ -10,6 +10,7 @@ import torch
 from ...artifact import refuse_existing, sha256, write_file
 from ...errors import InputError
 from ..games import Games
+from ..shards import open_shards
 from .check import CHUNK, Checked, check, join
 from .forms import FORMS
 from .recognise import first_bytes, recognise
@@ -22,7 +23,8 @@ def load_games(
     """Games from a file, recognised by its content and replayed by the rules.
 
     Args:
-        path: a file of any form in `forms.FORMS`.
+        path: a file of any form in `forms.FORMS`, or a folder of shards (see `write_shards`), of
+            which the hashes are compared and the games mapped into memory.
         form: what the file is, where its content could be read in two ways.
         illegal: whether a game that breaks the rules is an error or left out.
 
@@ -30,6 +32,10 @@ def load_games(
         InputError: no such file, empty, truncated, of no known form, or with an illegal move (which
             game, ply and square, and what was legal there).
     """
+    if Path(path).is_dir():
+        shards = open_shards(path)
+        shards.check()
+        return shards[:]
     return read_records(path, form=form, illegal=illegal).games
 
 
