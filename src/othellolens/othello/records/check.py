@@ -83,7 +83,7 @@ def _check(raw: Raw, first: int, moves: NDArray[np.int8], passes: NDArray[np.int
     faults |= {int(rows[row]): fault for row, fault in _illegal(raw, first, moves, rows)}
     good = np.setdiff1d(rows, list(faults))
     table = _table(moves[good])
-    wrong = _wrong_passes(moves, good, table, passes)
+    wrong = _wrong_passes(good, table, passes)
     if wrong:
         faults |= wrong
         keep = ~np.isin(good, list(wrong))
@@ -172,18 +172,16 @@ def _names(legal: int) -> str:
     return could or "none, the game is over"
 
 
-def _before(table: Table) -> NDArray[np.bool_]:
-    """Whether Black plays the move of each ply."""
+def _forced(table: Table) -> NDArray[np.bool_]:
+    """[game, ply + 1]: whether somebody has to pass before a ply, the one after the last included.
+
+    Then the same player moves twice.
+    """
     black = table.black.numpy()
-    return np.concatenate([np.ones((len(black), 1), dtype=np.bool_), black[:, :-1]], axis=1)
-
-
-def _passed(moves: NDArray[np.int8], table: Table) -> NDArray[np.bool_]:
-    """Whether somebody had to pass before each ply: then the same player moves twice."""
-    mover = _before(table)
-    passed = np.zeros(moves.shape, dtype=np.bool_)
-    passed[:, 1:] = (mover[:, 1:] == mover[:, :-1]) & (moves[:, 1:] != NO_MOVE)
-    return passed
+    mover = np.concatenate([np.ones((len(black), 1), dtype=np.bool_), black], axis=1)
+    forced = np.zeros(mover.shape, dtype=np.bool_)
+    forced[:, 1:] = mover[:, 1:] == mover[:, :-1]
+    return forced
 
 
 def _ends(moves: NDArray[np.int8], table: Table) -> Ends:
@@ -197,16 +195,15 @@ def _ends(moves: NDArray[np.int8], table: Table) -> Ends:
     discs = np.where(black[:, None], np.stack([mine, theirs], 1), np.stack([theirs, mine], 1))
     discs[lengths == 0] = 2
     over = (table.legal.numpy()[rows, last] == 0) & (lengths > 0)
-    passes = _passed(moves, table).sum(1)
+    passes = (_forced(table)[:, :-1] & (moves != NO_MOVE)).sum(1)
     return Ends(torch.from_numpy(passes), torch.from_numpy(discs), torch.from_numpy(over))
 
 
 def _wrong_passes(
-    moves: NDArray[np.int8], good: NDArray[np.intp], table: Table, passes: NDArray[np.int64]
+    good: NDArray[np.intp], table: Table, passes: NDArray[np.int64]
 ) -> dict[int, Fault]:
-    """Legal games in which a pass is written where the player could move, by row of `moves`."""
-    passed, mover = _passed(moves[good], table), _before(table)
-    after, black = table.legal.numpy().view(np.uint64), table.black.numpy()
+    """Legal games in which a pass is written where the player could move, by row of the chunk."""
+    forced, after = _forced(table), table.legal.numpy().view(np.uint64)
     faults: dict[int, Fault] = {}
     written, times = np.unique(passes, axis=0, return_counts=True)
     for (row, ply), count in zip(written.tolist(), times.tolist(), strict=True):
@@ -214,12 +211,7 @@ def _wrong_passes(
         if at == len(good) or good[at] != row or row in faults:
             continue
         legal = int(after[at, ply - 1] if ply else _OPENINGS[0])
-        if ply == moves.shape[1] or moves[row, ply] == NO_MOVE:
-            # At the end: fine where the game is over, or where the last mover is to move again.
-            again = ply > 0 and bool(black[at, ply - 1] == mover[at, ply - 1])
-            right = legal == 0 or (again and count == 1)
-        else:
-            right = bool(passed[at, ply]) and count == 1
-        if not right:
+        # Once the game is over, both may be said to pass.
+        if legal and not (forced[at, ply] and count == 1):
             faults[row] = Fault(ply, f"a pass is written here; legal were: {_names(legal)}")
     return faults

@@ -113,7 +113,7 @@ def _records(path: Path, form: FormName, raw: Raw, parts: Sequence[Checked]) -> 
     good = np.concatenate([np.empty(0, dtype=np.intp), *(one.good for one in parts)])
     skipped = [refusal for one in parts for refusal in _refusals(path, one)]
     origin = f"file {path.name} sha256={sha256(path)[:16]}"
-    moves = torch.from_numpy(raw.moves[good].copy())
+    moves = torch.from_numpy(raw.moves[good])
     return Records(
         Games(moves, f"{origin} without={len(skipped)}" if skipped else origin),
         form,
