@@ -6,11 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from othellolens.cli import VERBS, main
 from othellolens.gpt.model import GPT
 from othellolens.gpt.runs import save_gpt
 from othellolens.gpt.shape import GPTConfig
+from othellolens.othello.games import random_games
+from othellolens.othello.records import load_games
 
 TINY = ["--rows", "4000", "--batch", "500", "--buffer", "2000"]
 
@@ -79,9 +82,30 @@ def test_many_games_are_written_as_a_set(
     main(["games", "--count", "30", "--out", folder, "--seed", "7", "--first", "10"])
     assert torch.equal(load_games(folder).moves, random_games(30, seed=7, first=10).moves)
     assert load_games(folder).origin == "random seed=7 games=10..40"
-    main(["games", "--count", "8", "--out", str(tmp_path / "held.npy"), "--seed", "7", "--first", "36"])
+    main(
+        [
+            "games",
+            "--count",
+            "8",
+            "--out",
+            str(tmp_path / "held.npy"),
+            "--seed",
+            "7",
+            "--first",
+            "36",
+        ]
+    )
     capsys.readouterr()
-    main(["games", "--census", folder, str(tmp_path / "held.npy"), "--json", str(tmp_path / "c.json")])
+    main(
+        [
+            "games",
+            "--census",
+            folder,
+            str(tmp_path / "held.npy"),
+            "--json",
+            str(tmp_path / "c.json"),
+        ]
+    )
     assert "in the first" in capsys.readouterr().out
     found = json.loads((tmp_path / "c.json").read_text())
     assert [line["games"] for line in found] == [30, 8]
