@@ -62,8 +62,9 @@ def games(
 
     Args:
         count: how many random games to make.
-        out: the file to write: .npy (int8 [game, ply]), .txt (one game a line), .pgn, .wtb,
-            .pickle, .safetensors, board_seqs_int*.npy or board_seqs_string*.npy.
+        out: the file to write; its name says the form: *.npy (int8 [game, ply]), *.txt (one game a
+            line), *.pgn, *.wtb, *.pickle, *.safetensors, board_seqs_int*.npy or
+            board_seqs_string*.npy.
         seed: which random games.
         imported: game files, or folders of them, to read instead; known by their content.
         form: what the files to read are, where that can be read in two ways.
