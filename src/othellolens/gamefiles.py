@@ -42,9 +42,9 @@ def games(
 
     Args:
         count: how many random games to make.
-        out: the file to write: .npy (int8 [game, ply]), .txt (one game a line), .pgn, .wtb,
-            .pickle, .safetensors, board_seqs_int*.npy or board_seqs_string*.npy; or, for random
-            games, a folder (a name without a dot) of shards, however many they are.
+        out: the file to write; its name says the form: *.npy (int8 [game, ply]), *.txt (one game a
+            line), *.pgn, *.wtb, *.pickle, *.safetensors, board_seqs_int*.npy or
+            board_seqs_string*.npy. For random games also a folder (a name without a dot) of shards.
         seed: which random games.
         first: number of the first random game of the seed.
         resume: finish the folder of shards that was begun.

@@ -1,5 +1,7 @@
 """PGN as liveothello writes it, and as others do."""
 
+import contextlib
+import time
 from pathlib import Path
 
 import pytest
@@ -102,3 +104,17 @@ def test_bad_games_are_named_or_skipped(tmp_path: Path) -> None:
     assert reasons[4].startswith("a1 is illegal here; legal were:")
     with pytest.raises(InputError, match=r"games, game 1, ply 1: the game of line 10: 'x6'"):
         load_games(path)
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["1" * 200_000, '[A "b"]' * 20_000, "{" * 100_000, "." * 100_000, '[A "' + "\\\\" * 100_000]
+    + ["[" * 100_000, "2." * 50_000 + "x", "1.. " * 20_000 + "x", "[A " + " " * 100_000 + "x"],
+)
+def test_hostile_lines_cost_little(line: str, tmp_path: Path) -> None:
+    path = tmp_path / "games"
+    path.write_text('[Event "x"]\n' + line)
+    started = time.perf_counter()
+    with contextlib.suppress(InputError):
+        load_games(path)
+    assert time.perf_counter() - started < 10

@@ -18,13 +18,14 @@ from .check import ends
 from .record import Fault, Meta, Raw, rows_of
 from .text import NAMES, decode, lines_of, scan
 
-_TAG = re.compile(r'\[\s*(\w+)\s+"((?:[^"\\]|\\.)*)"\s*\]')
-_REMARK = re.compile(r"\{[^{}]*\}|\$\d+")
-_NUMBER = re.compile(r"(\d+)\.+")
-_TOKEN = re.compile(r"\d+\.+|1/2-1/2|\d+-\d+|\*|[^\s\d*][^\s.*]*|\S")
-_PLAIN = re.compile(r"\s*(1\.+)?((?:\s|[a-hA-H][1-8]|(?!1\.)\d+\.+)+)")
+# No pattern may look at the same letters again and again: digits and dots are counted.
+_TAG = re.compile(r'\s*\[\s*(\w+)\s+"((?:[^"\\]|\\.)*)"\s*\]')
+_REMARK = re.compile(r"\{[^{}]*\}|\$\d{1,3}")
+_NUMBER = re.compile(r"(\d{1,3})\.{1,3}")
+_TOKEN = re.compile(r"\d{1,3}\.{1,3}|1/2-1/2|\d{1,2}-\d{1,2}|\*|[^\s\d*][^\s.*]*|\S")
+_PLAIN = re.compile(r"(1\.{1,3})?((?:\s|[a-hA-H][1-8]|(?!1\.)\d{1,3}\.{1,3})+)")
 """Moves and their numbers; the number 1, with which a game begins, only in front."""
-_RESULT = re.compile(r"1/2-1/2|(\d+)-(\d+)|\*")
+_RESULT = re.compile(r"1/2-1/2|\d{1,2}-\d{1,2}|\*")
 _ESCAPE = re.compile(r"\\(.)")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 _MOVES_A_LINE = 10
@@ -108,34 +109,31 @@ def _games(text: str) -> Iterator[Written]:
 
 def _items(line: str) -> Iterator[tuple[str, str]]:
     """What stands on a line: ("tag" | "number" | "move" | "result" | "fault", text)."""
-    if line.lstrip().startswith("["):
-        yield from _tag_items(line.strip())
-        return
-    if plain := _PLAIN.fullmatch(line):
+    at = 0
+    while found := _TAG.match(line, at):
+        value = _ESCAPE.sub(r"\1", found[2])
+        yield "tag", f"{found[1]} {value}"
+        at = found.end()
+    rest = line[at:].strip()
+    if rest.startswith("["):
+        yield "fault", f'{rest[:40]!r} is no tag: write [Name "value"]'
+    elif plain := _PLAIN.fullmatch(rest):
         # Nearly every line is one: no need to look at each of its moves.
         yield from [("number", "1")] if plain[1] else []
         yield "move", _NUMBER.sub(" ", plain[2])
-        return
-    for token in _TOKEN.findall(_REMARK.sub(" ", line).partition(";")[0]):
-        if number := _NUMBER.fullmatch(token):
-            yield "number", number[1]
-        elif _RESULT.fullmatch(token):
-            yield "result", token
-        elif token[0] in "({[)}]":
-            yield "fault", f"{token[:20]!r}: variations and comments over many lines are not read"
-        else:
-            yield "move", token
+    else:
+        tokens = _TOKEN.findall(_REMARK.sub(" ", rest).partition(";")[0])
+        yield from (_item(token) for token in tokens)
 
 
-def _tag_items(line: str) -> Iterator[tuple[str, str]]:
-    found = _TAG.match(line)
-    if not found:
-        yield "fault", f'{line[:40]!r} is no tag: write [Name "value"]'
-        return
-    value = _ESCAPE.sub(r"\1", found[2])
-    yield "tag", f"{found[1]} {value}"
-    if rest := line[found.end() :].strip():
-        yield from _items(rest)
+def _item(token: str) -> tuple[str, str]:
+    if number := _NUMBER.fullmatch(token):
+        return "number", number[1]
+    if _RESULT.fullmatch(token):
+        return "result", token
+    if token[0] in "({[)}]":
+        return "fault", f"{token[:20]!r}: variations and comments over many lines are not read"
+    return "move", token
 
 
 def _meta(tags: dict[str, str]) -> Meta:
