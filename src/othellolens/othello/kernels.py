@@ -23,15 +23,19 @@ _BLOCK = 256
 # Games in lockstep: their boards stay in the first-level cache.
 
 
-def _compiled(function: F) -> F:
+def _compiled(function: F, *, inline: bool = False) -> F:
     """Compile with numba, bare of the type checks that tests put around every function."""
-    return cast(F, numba.njit(cache=True, nogil=True)(inspect.unwrap(function)))
+    bare = inspect.unwrap(function)
+    try:
+        return cast(F, numba.njit(cache=True, nogil=True, forceinline=inline)(bare))
+    except RuntimeError:
+        # Nowhere to keep what is compiled (a read-only installation and home): compile each time.
+        return cast(F, numba.njit(nogil=True, forceinline=inline)(bare))
 
 
 def _inlined(function: F) -> F:
     """The same for a step of a kernel: a call inside a loop would keep it from being vectorised."""
-    compiled = numba.njit(cache=True, nogil=True, forceinline=True)
-    return cast(F, compiled(inspect.unwrap(function)))
+    return _compiled(function, inline=True)
 
 
 _0, _1, _2, _3, _4, _7, _8, _9, _56 = (np.uint64(n) for n in (0, 1, 2, 3, 4, 7, 8, 9, 56))
