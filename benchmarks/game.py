@@ -77,7 +77,7 @@ def speeds() -> None:
     again = speed(lambda: random_games(COUNT, seed=0), COUNT)
     print(f"  the same, after the peers had run {again:,.0f} games/s")
     for name, theirs in peers.items():
-        print(f"  {name:32} {theirs:12,.0f} games/s: ours is {again / theirs:,.0f} x")
+        print(f"  {name:33} {theirs:12,.0f} games/s: ours is {again / theirs:,.0f} x")
     slow = speed(lambda: replay_by_lists(games[:100]), 100, runs=3)
     fast = speed(games.replay_table, COUNT)
     print(f"replay to bitboards  {fast:,.0f} games/s, {fast / slow:,.0f} x pure Python")

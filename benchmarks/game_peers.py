@@ -7,6 +7,7 @@ Prints one JSON object: games a second by engine. `make bench-game` runs it.
 """
 
 import json
+import random
 import time
 from collections.abc import Callable
 
@@ -75,5 +76,65 @@ def by_pgx(games: int = 1024) -> float:
     return speed(lambda: play(jax.random.key(0)).block_until_ready(), games)
 
 
+class BoardState:
+    """A board as the research code of this field has it (its `OthelloBoardState`): an 8 x 8 array,
+    every empty square tried in eight directions, one disc after the other. Written anew."""
+
+    STEPS = ((-1, -1), (-1, 0), (-1, 1), (0, -1), (0, 1), (1, -1), (1, 0), (1, 1))
+
+    def __init__(self) -> None:
+        self.state = np.zeros((8, 8))
+        self.state[3, 4] = self.state[4, 3] = 1
+        self.state[3, 3] = self.state[4, 4] = -1
+        self.color = 1
+
+    def flips(self, square: int, color: int) -> list[tuple[int, int]]:
+        row, column = divmod(square, 8)
+        found: list[tuple[int, int]] = []
+        if self.state[row, column] != 0:
+            return found
+        for down, right in self.STEPS:
+            line: list[tuple[int, int]] = []
+            r, c = row + down, column + right
+            while 0 <= r < 8 and 0 <= c < 8 and self.state[r, c] == -color:
+                line.append((r, c))
+                r, c = r + down, c + right
+            if line and 0 <= r < 8 and 0 <= c < 8 and self.state[r, c] == color:
+                found += line
+        return found
+
+    def valid_moves(self) -> list[int]:
+        """Those of the side to move; if it has none, those of the other, whose turn it becomes."""
+        for color in (self.color, -self.color):
+            moves = [square for square in range(64) if self.flips(square, color)]
+            if moves:
+                self.color = color
+                return moves
+        return []
+
+    def play(self, square: int) -> None:
+        for r, c in self.flips(square, self.color):
+            self.state[r, c] *= -1
+        self.state[square // 8, square % 8] = self.color
+        self.color = -self.color
+
+
+def by_board_state(games: int = 20) -> float:
+    chance = random.Random(0)
+
+    def play() -> None:
+        for _ in range(games):
+            board = BoardState()
+            while moves := board.valid_moves():
+                board.play(chance.choice(moves))
+
+    return speed(play, games)
+
+
 if __name__ == "__main__":
-    print(json.dumps({"pgx, batch 1,024": by_pgx(), "creversi, batch 65,536": by_creversi()}))
+    found = {
+        "pure Python, as OthelloBoardState": by_board_state(),
+        "pgx, batch 1,024": by_pgx(),
+        "creversi, batch 65,536": by_creversi(),
+    }
+    print(json.dumps(found))
