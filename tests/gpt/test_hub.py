@@ -91,3 +91,15 @@ def test_what_cannot_be_pushed(api: type[FakeApi], tmp_path: Path) -> None:
     ):
         push_to_hub(tmp_path / "run", "me/tiny")
     assert api.said == []
+
+
+def test_a_hub_that_does_not_answer(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the true client: the stand-in takes nothing, and at port 9 there is none."""
+    monkeypatch.setenv("HF_TOKEN", "none")
+    for endpoint in (hub.url, "http://127.0.0.1:9"):
+        monkeypatch.setenv("HF_ENDPOINT", endpoint)
+        with pytest.raises(InputError, match="the hub did not take me/tiny") as caught:
+            push_to_hub("mini", "me/tiny")
+        assert "\n" not in str(caught.value)
