@@ -8,8 +8,18 @@ from .evaluation.fidelity import Fidelity, fidelity
 from .evaluation.reconstruction import Reconstruction, reconstruct
 from .evaluation.scores import Scores, score
 from .evaluation.verdict import Verdict, judge
+from .gpt.cache import ActivationCache, logit_lens
+from .gpt.checkpoints.forms import save_as
+from .gpt.hub import push_to_hub
 from .gpt.legality import Legality, legality
 from .gpt.model import GPT, untrained
+from .gpt.processing import (
+    center_unembed,
+    center_writing_weights,
+    fold_layer_norm,
+    fold_value_biases,
+    processed,
+)
 from .gpt.runs import load_gpt, train_gpt
 from .gpt.shape import GPTConfig
 from .gpt.sites import Site
@@ -52,6 +62,7 @@ from .sae.train import SAEPlan, train_sae
 __all__ = [
     "GPT",
     "PCA",
+    "ActivationCache",
     "Autoencoder",
     "BatchTopK",
     "Boards",
@@ -85,23 +96,31 @@ __all__ = [
     "Transpositions",
     "Verdict",
     "census",
+    "center_unembed",
+    "center_writing_weights",
     "concepts",
     "count",
     "fidelity",
     "fit_probe",
+    "fold_layer_norm",
+    "fold_value_biases",
     "judge",
     "legality",
     "load_encoder",
     "load_games",
     "load_gpt",
     "load_lens",
+    "logit_lens",
     "open_shards",
     "openings",
     "overlap",
     "probe_accuracy",
+    "processed",
+    "push_to_hub",
     "random_games",
     "read_records",
     "reconstruct",
+    "save_as",
     "save_games",
     "save_records",
     "score",

@@ -52,6 +52,8 @@ INNER = {
 }
 """As HookedTransformer caches them."""
 SHAPES = OUTER | {f"blocks.{layer}.{k}": v for layer in (0, 1) for k, v in INNER.items()}
+RESULTS = {f"blocks.{layer}.attn.hook_result": (GAMES, PLIES, HEADS, D_MODEL) for layer in (0, 1)}
+"""Kept only when asked for."""
 
 WEIGHTS = {
     "attn.W_Q": (HEADS, D_MODEL, D_HEAD),
@@ -102,7 +104,10 @@ def test_activations_are_named_and_shaped_as_in_hooked_transformer(
     model = tiny_model(normalization)
     _, cache = model.run_with_cache(ids)
     assert {name: tuple(x.shape) for name, x in cache.items()} == SHAPES
-    assert set(model.hook_names) == set(SHAPES)
+    assert set(model.hook_names) == set(SHAPES) | set(RESULTS)
+    with torch.no_grad():
+        _, cache = model.run_with_cache(ids, lambda name: True)
+    assert {name: tuple(x.shape) for name, x in cache.items()} == SHAPES | RESULTS
 
 
 def test_presets_have_the_sizes_that_they_say() -> None:
@@ -306,17 +311,19 @@ def test_an_unknown_hook_lists_what_there_is(model: GPT, ids: Tensor) -> None:
         assert "layers 0 to 1" in text
         for name in (*OUTER, *INNER):
             assert name in text
+        near = "blocks.1.hook_resid_post" if isinstance(names, str) else "hook_embed"
+        assert f"did you mean '{near}'?" in text
 
 
-@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize("name", SHAPES | RESULTS)
 def test_writing_back_what_was_read_changes_nothing(name: str, model: GPT, ids: Tensor) -> None:
     with torch.no_grad():
-        plain, cache = model.run_with_cache(ids)
+        plain, cache = model.run_with_cache(ids, lambda name: True)
         again = model.run_with_hooks(ids, [(name, lambda x, hook: cache[hook.name].clone())])
     close(again, plain)
 
 
-@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize("name", SHAPES | RESULTS)
 def test_every_point_is_on_the_way_to_the_logits(name: str, model: GPT, ids: Tensor) -> None:
     """What is written there counts. (Times one number would not do: a layer norm undoes it.)"""
 
@@ -324,9 +331,9 @@ def test_every_point_is_on_the_way_to_the_logits(name: str, model: GPT, ids: Ten
         return x * torch.linspace(1.2, 2.0, x.shape[-1])
 
     with torch.no_grad():
-        plain, cache = model.run_with_cache(ids)
+        plain, cache = model.run_with_cache(ids, lambda name: True)
         with model.hooks([(name, lambda x, hook: edit(x))]):
-            edited, seen = model.run_with_cache(ids)
+            edited, seen = model.run_with_cache(ids, lambda name: True)
     assert (edited - plain).abs().max() > 1e-3
     close(seen[name], edit(cache[name]))
 
@@ -399,6 +406,31 @@ def test_hooks_are_taken_away_afterwards(model: GPT, ids: Tensor) -> None:
         model.run_with_cache(ids + 60)
     assert placed(model) == 0
     model.run_with_cache(ids)
+    assert placed(model) == 0
+
+
+def test_hooks_that_meddle_with_hooks_do_not_leak(model: GPT, ids: Tensor) -> None:
+    class Same:
+        """Equal to all others; were it found by equality, the wrong one would go."""
+
+        def __eq__(self, other: object) -> bool:
+            return True
+
+        __hash__ = None  # pyright: ignore
+
+        def __call__(self, x: Tensor, hook: HookPoint) -> None:
+            hook.hooks.clear()
+
+    def outer(x: Tensor, hook: HookPoint) -> None:
+        pass
+
+    point = model.hook_embed
+    with model.hooks([("hook_embed", outer)]):
+        with model.hooks([("hook_embed", Same())]):
+            pass
+        assert point.hooks == [outer]
+        assert point.hooks[0] is outer
+        model.run_with_hooks(ids, [("hook_embed", Same()), ("hook_pos_embed", outer)])
     assert placed(model) == 0
 
 

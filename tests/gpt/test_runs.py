@@ -116,7 +116,7 @@ def test_another_training_is_neither_overwritten_nor_continued(tmp_path: Path) -
 
 
 def test_what_is_no_model_is_refused(model: GPT, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no model 'maxi': say mini, or the folder"):
+    with pytest.raises(InputError, match="no model 'maxi': say mini, synthetic, .*or user/repo"):
         load_gpt("maxi")
     folder = tmp_path / "run"
     save_gpt(model, folder)

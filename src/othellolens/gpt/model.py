@@ -6,6 +6,7 @@ key. Architecture: Li et al. 2023 (https://arxiv.org/abs/2210.13382), after GPT-
 
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
+from difflib import get_close_matches
 from typing import TypeAlias
 
 import torch
@@ -14,6 +15,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from ..errors import InputError
+from .cache import ActivationCache
 from .shape import GPTConfig
 from .sites import Hook, HookPoint, Site
 from .tokens import check_tokens
@@ -59,11 +61,8 @@ class Attention(nn.Module):
         self.b_Q, self.b_K, self.b_V = (nn.Parameter(torch.zeros(heads, d_head)) for _ in range(3))
         self.b_O = nn.Parameter(torch.zeros(d_model))
         self.hook_q, self.hook_k, self.hook_v = HookPoint(), HookPoint(), HookPoint()
-        self.hook_z, self.hook_attn_scores, self.hook_pattern = (
-            HookPoint(),
-            HookPoint(),
-            HookPoint(),
-        )
+        self.hook_attn_scores, self.hook_pattern = HookPoint(), HookPoint()
+        self.hook_z, self.hook_result = HookPoint(), HookPoint()
 
     def forward(self, x: Float[Tensor, "game ply d_model"]) -> Float[Tensor, "game ply d_model"]:
         q, k, v = self._queries_keys_values(x)
@@ -73,6 +72,9 @@ class Attention(nn.Module):
             q, k, v = (part.transpose(1, 2) for part in (q, k, v))
             z = F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2)
         z = self.hook_z(z)
+        if self.hook_result.hooks:
+            result = self.hook_result(torch.einsum("gphd,hdm->gphm", z, self.W_O))
+            return result.sum(-2) + self.b_O
         return z.flatten(-2) @ self.W_O.flatten(0, 1) + self.b_O
 
     def _queries_keys_values(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -248,6 +250,9 @@ class GPT(nn.Module):
     def hooks(self, fwd_hooks: Sequence[tuple[NamesFilter, Hook]]) -> Generator["GPT"]:
         """Within the block, put each function on the points that its name or filter means.
 
+        None means every point but `attn.hook_result`; see `run_with_cache`. However the block ends,
+        the functions are off again.
+
         Raises:
             InputError: a name that no hook point has.
         """
@@ -259,8 +264,8 @@ class GPT(nn.Module):
                     placed.append((self._points[name], hook))
             yield self
         finally:
-            for point, hook in placed:
-                point.hooks.remove(hook)
+            for point, hook in reversed(placed):
+                point.take_off(hook)
 
     def run_with_hooks(
         self,
@@ -277,18 +282,22 @@ class GPT(nn.Module):
         tokens: Int64[Tensor, "game ply"],
         names_filter: NamesFilter = None,
         stop_at_layer: int | None = None,
-    ) -> tuple[Tensor, "ActivationCache"]:
+    ) -> tuple[Tensor, ActivationCache]:
         """One forward pass that keeps the activations at the points that `names_filter` means.
 
         Args:
             tokens: as in `forward`.
-            names_filter: a hook name, several, a predicate on names, or None for every point.
+            names_filter: a hook name, several, a predicate on names, or None for every point but
+                `attn.hook_result`, which alone would be n_heads times a residual stream a layer.
             stop_at_layer: as in `forward`.
 
         Returns:
-            The logits (or residual stream) and the activations by hook name.
+            The logits (or residual stream) and the activations; see `ActivationCache`.
+
+        Raises:
+            InputError: as in `hooks` and `forward`.
         """
-        cache = ActivationCache()
+        cache = ActivationCache(self.cfg, dict(self.named_parameters()))
 
         def keep(x: Tensor, hook: HookPoint) -> None:
             cache[hook.name] = x
@@ -298,13 +307,17 @@ class GPT(nn.Module):
 
     def _select(self, names: NamesFilter) -> list[str]:
         if names is None:
-            return list(self._points)
+            return [name for name in self._points if not name.endswith("attn.hook_result")]
         if callable(names):
             return [name for name in self._points if names(name)]
         wanted = [names] if isinstance(names, str) else list(names)
         for name in wanted:
             if name not in self._points:
-                raise InputError(f"no hook point {name!r}; this model has {_summary(self)}")
+                near = get_close_matches(name, self._points, n=1, cutoff=0.0)[0]
+                raise InputError(
+                    f"no hook point {name!r}: did you mean {near!r}?"
+                    f" This model has {_summary(self)}"
+                )
         return wanted
 
     def check_site(self, site: Site) -> None:
@@ -323,13 +336,6 @@ class GPT(nn.Module):
         """Length of the vectors at a site."""
         self.check_site(site)
         return self.cfg.d_mlp if site.kind in ("mlp_pre", "mlp_post") else self.cfg.d_model
-
-
-class ActivationCache(dict[str, Tensor]):
-    """Activations by hook name; also `cache["resid_post", 3]`, as sites are written."""
-
-    def __getitem__(self, key: str | tuple[str, int]) -> Tensor:
-        return super().__getitem__(key if isinstance(key, str) else Site(*key).hook_name)
 
 
 def untrained(model: GPT, *, seed: int) -> GPT:

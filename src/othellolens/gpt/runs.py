@@ -3,78 +3,51 @@
 import json
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ..artifact import (
-    CONFIG,
-    check_tensors,
-    provenance,
-    read_json,
-    read_tensors,
-    refuse_existing,
-    write_file,
-    write_json,
-    write_tensors,
-)
+from ..artifact import CONFIG, read_json, refuse_existing, write_file, write_json
 from ..errors import InputError
 from ..othello.games import random_origin
+from .checkpoints.forms import read_checkpoint
+from .checkpoints.own import save_gpt
 from .model import GPT
-from .shape import GPTConfig, check_shape
+from .published import check_golden, find
+from .shape import GPTConfig
 from .train import GPTPlan, GPTStep, Trainer
 
-WEIGHTS = "model.safetensors"
 CHECKPOINT = "checkpoint.pt"
 LOG = "log.jsonl"
 BEGUN = "training.json"
 _LOG_EVERY = 50
-_SHIPPED = Path(__file__).parent / "mini"
 
 
-def load_gpt(name: str | Path) -> GPT:
+def load_gpt(name: str | Path, *, n_heads: int | None = None) -> GPT:
     """A trained model, in eval mode on the CPU.
 
     Args:
-        name: "mini", the model that ships with the package, or the folder of a finished training.
+        name: "mini", the model that ships with the package; "synthetic" or "championship", the
+            published ones (Li et al. 2023), fetched once; the folder of a finished training; the
+            file of a checkpoint in TransformerLens' or minGPT's form; or "user/repo" on the hub.
+        n_heads: heads a block, where a minGPT file of another width than 512 does not say it.
 
     Raises:
-        InputError: no such model, or a file of it is damaged or does not fit (all misfits listed).
+        InputError: no such model; it cannot be fetched; a file of it is damaged or does not fit
+            (all misfits listed); a published model answers otherwise than when it was published.
     """
-    return load_gpt_run(name)[0]
+    return load_gpt_run(name, n_heads=n_heads)[0]
 
 
-def load_gpt_run(name: str | Path) -> tuple[GPT, dict[str, Any]]:
+def load_gpt_run(name: str | Path, *, n_heads: int | None = None) -> tuple[GPT, dict[str, Any]]:
     """A trained model and what was saved beside it (plan, games, provenance)."""
-    folder = _SHIPPED if str(name) == "mini" else Path(name)
-    if not folder.is_dir():
-        raise InputError(
-            f"no model {str(name)!r}: say mini, or the folder of a training that has finished"
-        )
-    if not (folder / CONFIG).exists() and (folder / CHECKPOINT).exists():
-        raise InputError(f"{folder} holds a training under way: finish it with train-gpt --resume")
-    config = read_json(folder / CONFIG)
-    if config.get("kind") != "gpt":
-        raise InputError(f"{folder / CONFIG} is of kind {config.get('kind')!r}, no GPT")
-    model = GPT(_shape(folder, config.get("shape")))
-    tensors = read_tensors(folder / WEIGHTS)
-    check_tensors(str(folder / WEIGHTS), tensors, model.state_dict())
-    model.load_state_dict(tensors)
+    path = find(name)
+    if not (path / CONFIG).exists() and (path / CHECKPOINT).exists():
+        raise InputError(f"{path} holds a training under way: finish it with train-gpt --resume")
+    model, config = read_checkpoint(path, n_heads=n_heads)
     model.name = str(name)
-    return model.eval(), config
-
-
-def save_gpt(model: GPT, folder: Path, *, half: bool = False, **metadata: object) -> None:
-    """Write config.json and model.safetensors into a folder, weights first.
-
-    With `half` the weights are rounded to float16, which halves the file; they load as float32.
-    """
-    state = model.state_dict()
-    whole = {key: value.half() if half else value for key, value in state.items()}
-    write_tensors(folder / WEIGHTS, whole)
-    shape = model.cfg.to_dict()
-    config = {"kind": "gpt", "schema": 1, "shape": shape, **metadata, "provenance": provenance()}
-    write_json(folder / CONFIG, config)
+    check_golden(model, name)
+    return model, config
 
 
 def train_gpt(
@@ -159,14 +132,3 @@ def _log(out: Path, step: GPTStep, loss: float, seconds: float) -> None:
     }
     with (out / LOG).open("a") as file:
         file.write(json.dumps(line) + "\n")
-
-
-def _shape(folder: Path, saved: object) -> GPTConfig:
-    known = {field.name for field in fields(GPTConfig)}
-    if not isinstance(saved, dict) or set(saved) != known:
-        raise InputError(f"{folder / CONFIG} does not give the model's shape ({sorted(known)})")
-    try:
-        check_shape(saved)
-    except InputError as error:
-        raise InputError(f"{folder / CONFIG}: {error}") from None
-    return GPTConfig(**saved)

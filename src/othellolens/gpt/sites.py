@@ -37,10 +37,17 @@ class HookPoint(nn.Module):
         self.hooks: list[Hook] = []
 
     def forward(self, x: Tensor) -> Tensor:
-        for hook in self.hooks:
+        for hook in tuple(self.hooks):
             edited = hook(x, hook=self)
             x = x if edited is None else edited
         return x
+
+    def take_off(self, hook: Hook) -> None:
+        """Remove a function that may be on it, found by identity; none there is no error."""
+        for place in reversed(range(len(self.hooks))):
+            if self.hooks[place] is hook:
+                del self.hooks[place]
+                return
 
 
 @dataclass(frozen=True)
