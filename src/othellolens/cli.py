@@ -54,6 +54,7 @@ def verb_train_gpt(
     size: Literal["mini", "published"] = "mini",
     plan: GPTPlan = GPTPlan(),  # noqa: B008
     seed: int = 0,
+    start: str | None = None,
     resume: bool = False,
     compiled: bool = False,
 ) -> None:
@@ -64,6 +65,7 @@ def verb_train_gpt(
         size: shape of the model.
         plan: how long and how.
         seed: of the weights and of the games.
+        start: a model of this size whose weights to begin with: mini, or the folder of one.
         resume: go on with the training in the run folder.
         compiled: use torch.compile (needs a C++ compiler).
     """
@@ -73,6 +75,7 @@ def verb_train_gpt(
         plan,
         out,
         seed=seed,
+        start=start,
         resume=resume,
         compiled=compiled,
         watch=lambda step: progress("train-gpt", step.games, total, loss=round(step.loss, 4)),

@@ -12,7 +12,7 @@ from othellolens.errors import InputError
 from othellolens.gpt.model import GPT
 from othellolens.gpt.runs import load_gpt, load_gpt_run, save_gpt, train_gpt
 from othellolens.gpt.shape import GPTConfig
-from othellolens.gpt.train import GPTPlan, GPTStep
+from othellolens.gpt.train import GPTPlan, GPTStep, Trainer
 from othellolens.othello.games import random_origin
 
 SHAPE = GPTConfig(n_layers=2, d_model=32, n_heads=4, d_mlp=64)
@@ -113,6 +113,30 @@ def test_another_training_is_neither_overwritten_nor_continued(tmp_path: Path) -
         train_gpt(SHAPE, PLAN, tmp_path / "mine", seed=3)
     with pytest.raises(InputError, match=r"training\.json is missing"):
         train_gpt(SHAPE, PLAN, tmp_path / "mine", seed=3, resume=True)
+
+
+def test_a_training_that_begins_with_a_trained_model(tmp_path: Path) -> None:
+    before, out = tmp_path / "before", tmp_path / "run"
+    train_gpt(SHAPE, PLAN, before, seed=3)
+    steps: list[GPTStep] = []
+    plan = GPTPlan(games=8, batch=4, lr=0.0)
+    model = train_gpt(SHAPE, plan, out, seed=3, start=before, watch=steps.append)
+    assert same_weights(model, load_gpt(before)), "the learning rate is 0"
+    read, config = load_gpt_run(out)
+    trainer = Trainer(read, plan, seed=3, first=24)
+    assert [step.loss for step in trainer.steps()] == [step.loss for step in steps], "new games"
+    assert config["games"] == random_origin(3, 0, 32)
+    assert config["training"]["start"]["training"]["plan"]["games"] == 24
+    other = train_gpt(SHAPE, plan, tmp_path / "other", seed=4, start=before)
+    _, config = load_gpt_run(tmp_path / "other")
+    assert config["games"] == f"{random_origin(3, 0, 24)} + {random_origin(4, 0, 8)}"
+    assert same_weights(other, model)
+    with pytest.raises(InputError, match=r"was begun with start .*, not None"):
+        train_gpt(SHAPE, plan, out, seed=3, resume=True)
+    small = GPTConfig(n_layers=1, d_model=32, n_heads=4, d_mlp=64)
+    with pytest.raises(InputError, match=r"before has shape .*n_layers=2.*, not .*n_layers=1"):
+        train_gpt(small, plan, tmp_path / "small", seed=3, start=before)
+    assert not (tmp_path / "small").exists()
 
 
 def test_what_is_no_model_is_refused(model: GPT, tmp_path: Path) -> None:

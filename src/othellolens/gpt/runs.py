@@ -9,7 +9,7 @@ from typing import Any
 
 from ..artifact import CONFIG, read_json, refuse_existing, write_file, write_json
 from ..errors import InputError
-from ..othello.games import random_origin
+from ..othello.games import join_origins, next_game, random_origin
 from .checkpoints.forms import read_checkpoint
 from .checkpoints.own import save_gpt
 from .model import GPT
@@ -56,6 +56,7 @@ def train_gpt(
     out: Path,
     *,
     seed: int = 0,
+    start: str | Path | None = None,
     resume: bool = False,
     compiled: bool = False,
     checkpoint_every: int = 500,
@@ -68,16 +69,24 @@ def train_gpt(
         plan: how long and how.
         out: the run folder.
         seed: of the weights and of the games.
+        start: a model of the same shape (as for `load_gpt`) whose weights to begin with. The
+            optimiser and the learning rate begin anew; of its games none is seen again.
         resume: go on with the training in `out`, to the same bits as without the break.
         compiled: use torch.compile (needs a C++ compiler; about a third faster on a CPU).
         checkpoint_every: steps between checkpoints.
         watch: called with every step.
 
     Raises:
-        InputError: `out` exists and `resume` is not asked for, or holds another training.
+        InputError: `out` exists and `resume` is not asked for, or holds another training; `start`
+            has another shape.
     """
-    asked: dict[str, object] = {"shape": shape.to_dict(), "plan": asdict(plan), "seed": seed}
-    trainer = Trainer(GPT(shape, seed=seed), plan, seed=seed, compiled=compiled)
+    asked: dict[str, Any] = {"shape": shape.to_dict(), "plan": asdict(plan), "seed": seed}
+    model, before, first = GPT(shape, seed=seed), "", 0
+    if start is not None:
+        model, asked["start"] = _started(shape, start)
+        before = str(asked["start"].get("games", ""))
+        first = next_game(before, seed)
+    trainer = Trainer(model, plan, seed=seed, first=first, compiled=compiled)
     spent = _continue(trainer, asked, out) if resume else _begin(asked, out)
     started = time.monotonic() - spent
     losses: list[float] = []
@@ -92,9 +101,18 @@ def train_gpt(
             trainer.save(out / CHECKPOINT)
         watch(step)
     wall = round(time.monotonic() - started)
-    games = random_origin(seed, 0, plan.steps * plan.batch)
+    games = random_origin(seed, first, plan.steps * plan.batch)
+    games = join_origins([before, games] if before else [games])
     save_gpt(trainer.model, out, training=asked, games=games, wall_seconds=wall)
     return trainer.model.eval()
+
+
+def _started(shape: GPTConfig, start: str | Path) -> tuple[GPT, dict[str, Any]]:
+    model, config = load_gpt_run(start)
+    if model.cfg != shape:
+        raise InputError(f"{start} has shape {model.cfg}, not {shape}: name its size")
+    told = ("games", "training", "wall_seconds", "machine")
+    return model, {"model": str(start), **{key: config[key] for key in told if key in config}}
 
 
 def _begin(asked: Mapping[str, object], out: Path) -> float:
@@ -108,9 +126,9 @@ def _begin(asked: Mapping[str, object], out: Path) -> float:
 
 def _continue(trainer: Trainer, asked: Mapping[str, object], out: Path) -> float:
     found = read_json(out / BEGUN)
-    for key, value in asked.items():
-        if found.get(key) != value:
-            raise InputError(f"{out} was begun with {key} {found.get(key)}, not {value}")
+    for key in dict.fromkeys([*asked, *found]):
+        if found.get(key) != asked.get(key):
+            raise InputError(f"{out} was begun with {key} {found.get(key)}, not {asked.get(key)}")
     if not (out / CHECKPOINT).exists():
         return 0.0
     trainer.restore(out / CHECKPOINT)

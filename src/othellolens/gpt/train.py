@@ -64,8 +64,10 @@ class GPTStep(NamedTuple):
 class Trainer:
     """A training under way: model, optimisers and position; saves and restores to the same bits."""
 
-    def __init__(self, model: GPT, plan: GPTPlan, *, seed: int, compiled: bool = False) -> None:
-        self.model, self.plan, self.seed = model, plan, seed
+    def __init__(
+        self, model: GPT, plan: GPTPlan, *, seed: int, first: int = 0, compiled: bool = False
+    ) -> None:
+        self.model, self.plan, self.seed, self.first = model, plan, seed, first
         self.optimizers = _optimizers(model, plan)
         self.done = 0
         self.forward: nn.Module = torch.compile(model) if compiled else model  # pyright: ignore
@@ -74,7 +76,8 @@ class Trainer:
         """Train to the end of the plan, one `GPTStep` an update."""
         self.model.train()
         while self.done < self.plan.steps:
-            batch = random_games(self.plan.batch, seed=self.seed, first=self.done * self.plan.batch)
+            first = self.first + self.done * self.plan.batch
+            batch = random_games(self.plan.batch, seed=self.seed, first=first)
             loss = self._loss(batch)
             loss.backward()
             nn.utils.clip_grad_norm_(self.model.parameters(), self.plan.clip)

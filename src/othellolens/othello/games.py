@@ -54,9 +54,7 @@ class Games:
     def cat(parts: list["Games"]) -> "Games":
         """One list after the other; neighbouring ranges of one seed count as one range."""
         moves = torch.cat([part.moves for part in parts]) if parts else torch.empty(0, MAX_PLIES)
-        origins = [part.origin for part in parts]
-        whole = _joined(origins) or " + ".join(dict.fromkeys(origins))
-        return Games(moves.to(torch.int8), whole)
+        return Games(moves.to(torch.int8), join_origins([part.origin for part in parts]))
 
     def lengths(self) -> Int64[Tensor, " game"]:
         """Number of moves of each game."""
@@ -91,6 +89,17 @@ class Table(NamedTuple):
     theirs: Tensor
     legal: Tensor
     black: Tensor
+
+
+def join_origins(origins: list[str]) -> str:
+    """Where games put behind each other are from; neighbouring random ranges become one."""
+    return _joined(origins) or " + ".join(dict.fromkeys(origins))
+
+
+def next_game(origin: str, seed: int) -> int:
+    """The first number of the endless list `seed` behind all games that `origin` speaks of."""
+    found = (_RANDOM.fullmatch(part) for part in origin.split(" + "))
+    return max((int(one[3]) for one in found if one and int(one[1]) == seed), default=0)
 
 
 def _joined(origins: list[str]) -> str | None:
