@@ -72,11 +72,6 @@ def model_card(model: GPT, config: Mapping[str, Any], repo: str) -> str:
 def _upload(folder: Path, repo: str, private: bool) -> str:
     try:
         from huggingface_hub import HfApi
-        from huggingface_hub.errors import (
-            HfHubHTTPError,
-            HFValidationError,
-            LocalTokenNotFoundError,
-        )
     except ImportError:
         raise InputError("huggingface-hub is not installed: pip install huggingface-hub") from None
     api = HfApi(endpoint=os.environ.get("HF_ENDPOINT"), library_name="othellolens")
