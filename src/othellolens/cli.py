@@ -57,8 +57,14 @@ def verb_train_gpt(
     start: str | None = None,
     resume: bool = False,
     compiled: bool = False,
+    device: str | None = None,
+    log_every: int = 50,
+    judge_every: int = 1000,
+    wandb: str | None = None,
 ) -> None:
     """Train Othello-GPT on random games; checkpoints as it goes.
+
+    On several GPUs or machines: torchrun --nproc-per-node 8 --no-python othellolens train-gpt ...
 
     Args:
         out: the run folder.
@@ -68,6 +74,10 @@ def verb_train_gpt(
         start: a model of this size whose weights to begin with: mini, or the folder of one.
         resume: go on with the training in the run folder.
         compiled: use torch.compile (needs a C++ compiler).
+        device: cpu or cuda; by default a GPU if there is one.
+        log_every: steps between lines of log.jsonl.
+        judge_every: steps between judgements on 500 held-out games, in log.jsonl; 0 for none.
+        wandb: a project of Weights & Biases that gets the log, too (pip install wandb).
     """
     progress, total = Progress(), plan.steps * plan.batch
     train_gpt(
@@ -78,6 +88,10 @@ def verb_train_gpt(
         start=start,
         resume=resume,
         compiled=compiled,
+        device=device,
+        log_every=log_every,
+        judge_every=judge_every,
+        wandb=wandb,
         watch=lambda step: progress("train-gpt", step.games, total, loss=round(step.loss, 4)),
     )
     progress.close()

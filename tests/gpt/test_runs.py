@@ -1,7 +1,10 @@
 """Models on disk: a training that is broken off goes on; what does not fit is refused."""
 
 import json
+import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -9,11 +12,12 @@ from reference.tiny import tiny_model
 
 from othellolens.artifact import read_json, read_tensors, write_json, write_tensors
 from othellolens.errors import InputError
+from othellolens.gpt.legality import legality
 from othellolens.gpt.model import GPT
 from othellolens.gpt.runs import load_gpt, load_gpt_run, save_gpt, train_gpt
 from othellolens.gpt.shape import GPTConfig
 from othellolens.gpt.train import GPTPlan, GPTStep, Trainer
-from othellolens.othello.games import random_origin
+from othellolens.othello.games import random_games, random_origin
 
 SHAPE = GPTConfig(n_layers=2, d_model=32, n_heads=4, d_mlp=64)
 PLAN = GPTPlan(games=24, batch=4, warmup=0.2)
@@ -178,3 +182,83 @@ def test_a_shape_that_cannot_be_is_refused(
     write_json(tmp_path / "config.json", config | {"shape": config["shape"] | damage})
     with pytest.raises(InputError, match=next(iter(damage))):
         load_gpt(tmp_path)
+
+
+def test_a_training_is_judged_on_games_that_it_never_sees(tmp_path: Path) -> None:
+    """Also where it trains on the seed that is otherwise held out."""
+    for seed, held in ((3, 1), (1, 2)):
+        out = tmp_path / str(seed)
+        model = train_gpt(SHAPE, PLAN, out, seed=seed, log_every=4, judge_every=3)
+        lines = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+        judged = ["kl_to_oracle" in line for line in lines]
+        assert [line["step"] for line in lines] == [3, 4, 6]
+        assert judged == [True, False, True]
+        found = legality(model, random_games(500, seed=held))
+        assert lines[-1]["illegal_strict"] == found.strict_rate()
+        assert lines[-1]["illegal_lenient"] == found.lenient_rate()
+        assert lines[-1]["kl_to_oracle"] == found.kl()
+
+
+def test_what_cannot_be_trained_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "run"
+
+    def refused(message: str, plan: GPTPlan = PLAN, **settings: Any) -> None:
+        with pytest.raises(InputError, match=message):
+            train_gpt(SHAPE, plan, out, **settings)
+
+    refused("no device 'gpu'", device="gpu")
+    refused("no training on 'meta'", device="meta")
+    refused("no GPU 99: this machine has", device="cuda:99")
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    refused("wandb is not installed", wandb="othello")
+    assert not out.exists()
+    for wrong, message in (
+        ({"batch": 0}, "batch must be at least 1, not 0"),
+        ({"games": -5}, "games must be at least 1, not -5"),
+        ({"lr": float("nan")}, "lr must be at least 0, not nan"),
+        ({"warmup": 1.5}, "warmup must be a share"),
+        ({"clip": 0.0}, "clip above 0"),
+    ):
+        with pytest.raises(InputError, match=message):
+            GPTPlan(**wrong)  # pyright: ignore
+    wild = GPTPlan(games=4 * 60, batch=4, optimizer="adamw", lr=1e12, clip=1e12, precision="fp32")
+    refused(r"the loss is (nan|inf) at step \d+: take a smaller learning rate than 1e\+12", wild)
+    with pytest.raises(InputError, match="under way"):
+        load_gpt(out)
+
+
+class FakeRun:
+    """What of a run of Weights & Biases is used."""
+
+    def __init__(self, **asked: Any) -> None:
+        self.asked, self.id = asked, asked["id"] or "abc"
+        self.logged: list[tuple[int, dict[str, Any]]] = []
+        self.finished = False
+
+    def log(self, line: dict[str, Any], step: int) -> None:
+        self.logged.append((step, line))
+
+    def finish(self) -> None:
+        self.finished = True
+
+
+def test_wandb_gets_the_same_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs: list[FakeRun] = []
+
+    def init(**asked: Any) -> FakeRun:
+        runs.append(FakeRun(**asked))
+        return runs[-1]
+
+    monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(init=init))
+    out = tmp_path / "run"
+    settings: dict[str, Any] = {"wandb": "othello", "log_every": 1, "checkpoint_every": 2}
+    with pytest.raises(Broken):
+        train_gpt(SHAPE, PLAN, out, **settings, watch=break_off(3))  # pyright: ignore
+    train_gpt(SHAPE, PLAN, out, **settings, resume=True)
+    lines = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+    assert [run.asked["id"] for run in runs] == [None, "abc"], "the same run goes on"
+    assert all(run.asked["project"] == "othello" for run in runs)
+    assert runs[0].asked["config"]["plan"]["games"] == 24
+    assert [step for step, _ in runs[0].logged] == [1, 2, 3]
+    assert [line | {"step": step} for step, line in runs[1].logged] == lines[2:]
+    assert runs[1].finished

@@ -1,26 +1,29 @@
 """Trained models on disk: a training that checkpoints and resumes, saving, and loading by name."""
 
-import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
-from ..artifact import CONFIG, read_json, refuse_existing, write_file, write_json
+from ..artifact import CONFIG, read_json, refuse_existing, write_json
 from ..errors import InputError
-from ..othello.games import join_origins, next_game, random_origin
+from ..othello.games import join_origins, next_game, random_games, random_origin, share_games
 from .checkpoints.forms import read_checkpoint
 from .checkpoints.own import save_gpt
+from .legality import legality
+from .logs import BEGUN, RunLog, check_wandb
 from .model import GPT
+from .parallel import team
 from .published import check_golden, find
 from .shape import GPTConfig
 from .train import GPTPlan, GPTStep, Trainer
 
 CHECKPOINT = "checkpoint.pt"
-LOG = "log.jsonl"
-BEGUN = "training.json"
-_LOG_EVERY = 50
+_HELD = 500
+# Games of a judgement while a training is under way.
 
 
 def load_gpt(name: str | Path, *, n_heads: int | None = None) -> GPT:
@@ -42,7 +45,7 @@ def load_gpt(name: str | Path, *, n_heads: int | None = None) -> GPT:
 def load_gpt_run(name: str | Path, *, n_heads: int | None = None) -> tuple[GPT, dict[str, Any]]:
     """A trained model and what was saved beside it (plan, games, provenance)."""
     path = find(name)
-    if not (path / CONFIG).exists() and (path / CHECKPOINT).exists():
+    if not (path / CONFIG).exists() and (path / BEGUN).exists():
         raise InputError(f"{path} holds a training under way: finish it with train-gpt --resume")
     model, config = read_checkpoint(path, n_heads=n_heads)
     model.name = str(name)
@@ -59,10 +62,17 @@ def train_gpt(
     start: str | Path | None = None,
     resume: bool = False,
     compiled: bool = False,
+    device: str | None = None,
     checkpoint_every: int = 500,
+    log_every: int = 50,
+    judge_every: int = 1000,
+    wandb: str | None = None,
     watch: Callable[[GPTStep], object] = lambda _: None,
 ) -> GPT:
     """Train a model on random games, keeping checkpoints in `out`; save it there when finished.
+
+    Under `torchrun` all processes train one model: each plays its share of every batch, so the
+    losses are those of one process with the same batch. `out` must then be one folder for all.
 
     Args:
         shape: of the model.
@@ -71,39 +81,55 @@ def train_gpt(
         seed: of the weights and of the games.
         start: a model of the same shape (as for `load_gpt`) whose weights to begin with. The
             optimiser and the learning rate begin anew; of its games none is seen again.
-        resume: go on with the training in `out`, to the same bits as without the break.
+        resume: go on with the training in `out`; on a CPU to the same bits as without the break.
         compiled: use torch.compile (needs a C++ compiler; about a third faster on a CPU).
+        device: "cpu" or "cuda"; by default a GPU if there is one.
         checkpoint_every: steps between checkpoints.
-        watch: called with every step.
+        log_every: steps between lines of log.jsonl: the mean loss over them, and the last rate.
+        judge_every: steps between judgements on 500 held-out games (illegal rates, KL to the
+            oracle), which go to the log; 0 for none.
+        wandb: a project of Weights & Biases that gets the log, too (pip install wandb).
+        watch: called with every step (in the first process only).
 
     Raises:
         InputError: `out` exists and `resume` is not asked for, or holds another training; `start`
-            has another shape.
+            has another shape; no such device; the loss is not finite any more.
     """
+    if wandb is not None:
+        check_wandb()
     asked: dict[str, Any] = {"shape": shape.to_dict(), "plan": asdict(plan), "seed": seed}
     model, before, first = GPT(shape, seed=seed), "", 0
     if start is not None:
         model, asked["start"] = _started(shape, start)
         before = str(asked["start"].get("games", ""))
         first = next_game(before, seed)
-    trainer = Trainer(model, plan, seed=seed, first=first, compiled=compiled)
-    spent = _continue(trainer, asked, out) if resume else _begin(asked, out)
-    started = time.monotonic() - spent
-    losses: list[float] = []
-    for step in trainer.steps():
-        losses.append(step.loss)
-        last = step.step == plan.steps
-        if step.step % _LOG_EVERY == 0 or last:
-            seconds = time.monotonic() - started
-            _log(out, step, sum(losses) / len(losses), seconds)
-            losses.clear()
-        if step.step % checkpoint_every == 0 or last:
-            trainer.save(out / CHECKPOINT)
-        watch(step)
-    wall = round(time.monotonic() - started)
     games = random_origin(seed, first, plan.steps * plan.batch)
     games = join_origins([before, games] if before else [games])
-    save_gpt(trainer.model, out, training=asked, games=games, wall_seconds=wall)
+    with team(device) as crew:
+        trainer = Trainer(model, plan, seed=seed, first=first, compiled=compiled, team=crew)
+        if resume:
+            _continue(trainer, asked, out)
+        elif crew.leads:
+            _begin(asked, out)
+        crew.wait()
+        log = RunLog(out, wandb=wandb) if crew.leads else None
+        spent = log.cut(trainer.done) if log else 0.0
+        started = time.monotonic() - spent
+        for step in trainer.steps():
+            if log is None:
+                continue
+            due = partial(_due, step.step, plan.steps)
+            if due(log_every) or due(judge_every):
+                line = _line(step, trainer.take_mean(), time.monotonic() - started)
+                log.write(line | (_judged(trainer.model, games) if due(judge_every) else {}))
+            if due(checkpoint_every):
+                trainer.save(out / CHECKPOINT)
+            watch(step)
+        if log is not None:
+            log.close()
+            wall = round(time.monotonic() - started)
+            save_gpt(trainer.model, out, training=asked, games=games, wall_seconds=wall)
+        crew.wait()
     return trainer.model.eval()
 
 
@@ -115,38 +141,43 @@ def _started(shape: GPTConfig, start: str | Path) -> tuple[GPT, dict[str, Any]]:
     return model, {"model": str(start), **{key: config[key] for key in told if key in config}}
 
 
-def _begin(asked: Mapping[str, object], out: Path) -> float:
+def _begin(asked: Mapping[str, object], out: Path) -> None:
     if (out / CHECKPOINT).exists():
         raise InputError(f"{out} holds a training: go on with --resume, or choose another --out")
     refuse_existing(out)
     out.mkdir(parents=True)
     write_json(out / BEGUN, asked)
-    return 0.0
 
 
-def _continue(trainer: Trainer, asked: Mapping[str, object], out: Path) -> float:
+def _continue(trainer: Trainer, asked: Mapping[str, object], out: Path) -> None:
     found = read_json(out / BEGUN)
     for key in dict.fromkeys([*asked, *found]):
         if found.get(key) != asked.get(key):
             raise InputError(f"{out} was begun with {key} {found.get(key)}, not {asked.get(key)}")
-    if not (out / CHECKPOINT).exists():
-        return 0.0
-    trainer.restore(out / CHECKPOINT)
-    text = (out / LOG).read_text() if (out / LOG).exists() else ""
-    lines = [json.loads(line) for line in text.splitlines()]
-    kept = [line for line in lines if line["step"] <= trainer.done]
-    text = "".join(json.dumps(line) + "\n" for line in kept)
-    write_file(out / LOG, lambda work: work.write_text(text))
-    return float(kept[-1]["seconds"]) if kept else 0.0
+    if (out / CHECKPOINT).exists():
+        trainer.restore(out / CHECKPOINT)
 
 
-def _log(out: Path, step: GPTStep, loss: float, seconds: float) -> None:
-    line = {
+def _due(step: int, steps: int, every: int) -> bool:
+    return bool(every) and (step % every == 0 or step == steps)
+
+
+def _line(step: GPTStep, loss: float, seconds: float) -> dict[str, Any]:
+    return {
         "step": step.step,
         "games": step.games,
         "loss": round(loss, 5),
         "lr": step.lr,
         "seconds": round(seconds, 1),
     }
-    with (out / LOG).open("a") as file:
-        file.write(json.dumps(line) + "\n")
+
+
+def _judged(model: GPT, trained: str) -> dict[str, float]:
+    origins = ((seed, random_origin(seed, 0, _HELD)) for seed in count(1))
+    held = next(seed for seed, origin in origins if not share_games(origin, trained))
+    found = legality(model, random_games(_HELD, seed=held))
+    return {
+        "illegal_strict": found.strict_rate(),
+        "illegal_lenient": found.lenient_rate(),
+        "kl_to_oracle": found.kl(),
+    }

@@ -6,6 +6,7 @@ the same, and its gradient has far less noise, because the move that happened to
 replaced by its expectation.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from ..artifact import write_file
@@ -21,6 +22,7 @@ from ..errors import InputError
 from ..othello.boards import unpack
 from ..othello.games import Games, random_games
 from .model import GPT, flat
+from .parallel import Team
 from .tokens import PAD, SQUARE_OF_TOKEN, tokens
 
 
@@ -44,6 +46,17 @@ class GPTPlan:
     """Decoupled weight decay of the matrices."""
     clip: float = 1.0
     """Largest gradient norm."""
+    precision: Literal["bf16", "fp32"] = "bf16"
+    """Of the products; weights, optimiser and losses are float32 either way."""
+
+    def __post_init__(self) -> None:
+        for name, least in (("games", 1), ("batch", 1), ("lr", 0), ("weight_decay", 0)):
+            if not getattr(self, name) >= least:
+                raise InputError(f"{name} must be at least {least}, not {getattr(self, name)}")
+        if not 0 <= self.warmup < 1 or not self.clip > 0:
+            raise InputError(
+                f"warmup must be a share in [0, 1) and clip above 0: got {self.warmup}, {self.clip}"
+            )
 
     @property
     def steps(self) -> int:
@@ -61,24 +74,45 @@ class GPTStep(NamedTuple):
     lr: float
 
 
+class _Batch(NamedTuple):
+    """This process's share of a batch."""
+
+    ids: Int64[Tensor, "game ply"]
+    legal: Bool[Tensor, "game ply token"] | None
+    positions: Int64[Tensor, ""]
+    """How many positions the loss is a mean over."""
+
+
 class Trainer:
     """A training under way: model, optimisers and position; saves and restores to the same bits."""
 
     def __init__(
-        self, model: GPT, plan: GPTPlan, *, seed: int, first: int = 0, compiled: bool = False
+        self,
+        model: GPT,
+        plan: GPTPlan,
+        *,
+        seed: int,
+        first: int = 0,
+        compiled: bool = False,
+        team: Team = Team(),  # noqa: B008
     ) -> None:
-        self.model, self.plan, self.seed, self.first = model, plan, seed, first
+        self.model, self.plan, self.seed, self.first = model.to(team.device), plan, seed, first
+        self.team, self.share = team, team.share(plan.batch)
         self.optimizers = _optimizers(model, plan)
         self.done = 0
-        self.forward: nn.Module = torch.compile(model) if compiled else model  # pyright: ignore
+        self._since: list[float] = []
+        self.forward = team.wrapped(torch.compile(model) if compiled else model)  # pyright: ignore
 
     def steps(self) -> Iterator[GPTStep]:
-        """Train to the end of the plan, one `GPTStep` an update."""
-        self.model.train()
-        while self.done < self.plan.steps:
-            first = self.first + self.done * self.plan.batch
-            batch = random_games(self.plan.batch, seed=self.seed, first=first)
-            loss = self._loss(batch)
+        """Train to the end of the plan, one `GPTStep` an update.
+
+        Raises:
+            InputError: the loss is not finite any more.
+        """
+        ahead = self._batch() if self.done < self.plan.steps else None
+        while ahead is not None:
+            self.model.train()
+            loss = self._loss(ahead)
             loss.backward()
             nn.utils.clip_grad_norm_(self.model.parameters(), self.plan.clip)
             lr = self._set_lr()
@@ -86,13 +120,42 @@ class Trainer:
                 optimizer.step()
             self.model.zero_grad()
             self.done += 1
-            yield GPTStep(self.done, self.done * self.plan.batch, loss.item(), lr)
+            # A GPU is still at work here: the next games are made meanwhile.
+            ahead = self._batch() if self.done < self.plan.steps else None
+            yield self._told(float(self.team.total(loss.detach())) / self.team.size, lr)
         self.model.eval()
+
+    def _batch(self) -> "_Batch":
+        first = self.first + self.done * self.plan.batch + self.team.rank * self.share
+        games = random_games(self.share, seed=self.seed, first=first)
+        ids, legal = tokens(games), None
+        counted = ids[:, 1:] != PAD
+        if self.plan.target == "legal":
+            legal = legal_tokens(games)[:, :-1]
+            counted = legal.any(-1)
+            legal = legal.to(self.team.device)
+        return _Batch(ids.to(self.team.device), legal, counted.sum().to(self.team.device))
+
+    def _told(self, loss: float, lr: float) -> GPTStep:
+        if not math.isfinite(loss):
+            raise InputError(
+                f"the loss is {loss} at step {self.done}: take a smaller learning rate than"
+                f" {self.plan.lr:g}, or a longer warm-up; the last checkpoint is untouched"
+            )
+        self._since.append(loss)
+        return GPTStep(self.done, self.done * self.plan.batch, loss, lr)
+
+    def take_mean(self) -> float:
+        """The mean loss of the steps since this was last asked."""
+        mean = sum(self._since) / len(self._since)
+        self._since.clear()
+        return mean
 
     def save(self, path: Path) -> None:
         """Everything that `restore` needs, in one file, in one step."""
         state = {
             "done": self.done,
+            "losses": self._since,
             "seed": self.seed,
             "model": self.model.state_dict(),
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
@@ -112,23 +175,27 @@ class Trainer:
             self.model.load_state_dict(state["model"])
             for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
                 optimizer.load_state_dict(saved)
-            self.done = state["done"]
+            self.done, self._since = state["done"], state["losses"]
         except InputError:
             raise
         except Exception as error:
             first = str(error).strip().split("\n")[0]
             raise InputError(f"{path} is no checkpoint of this training ({first})") from None
 
-    def _loss(self, batch: Games) -> Tensor:
-        device = self.model.device
-        ids = tokens(batch).to(device)
-        with torch.autocast(device.type, torch.bfloat16):
-            logits = self.forward(ids[:, :-1])
-        if self.plan.target == "played":
-            return F.cross_entropy(
-                logits.float().flatten(0, 1), ids[:, 1:].flatten(), ignore_index=PAD
+    def _loss(self, batch: "_Batch") -> Tensor:
+        """Such that its mean over the processes is the mean over all positions of the batch."""
+        bf16 = self.plan.precision == "bf16"
+        with torch.autocast(self.team.device.type, torch.bfloat16, enabled=bf16):
+            logits = self.forward(batch.ids[:, :-1])
+        if batch.legal is None:
+            loss = F.cross_entropy(
+                logits.float().flatten(0, 1), batch.ids[:, 1:].flatten(), ignore_index=PAD
             )
-        return legal_loss(logits.float(), legal_tokens(batch)[:, :-1].to(device))
+        else:
+            loss = legal_loss(logits.float(), batch.legal)
+        if self.team.size == 1:
+            return loss
+        return loss * (batch.positions * self.team.size / self.team.total(batch.positions))
 
     def _set_lr(self) -> float:
         position = self.done / self.plan.steps

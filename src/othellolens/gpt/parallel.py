@@ -1,0 +1,104 @@
+"""Several processes that train one model together: what `torchrun` started, seen from inside.
+
+Each holds the whole model and plays its share of every batch; gradients are averaged
+(DistributedDataParallel, Li et al. 2020, https://arxiv.org/abs/2006.15704).
+"""
+
+import os
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from ..errors import InputError
+
+
+@dataclass(frozen=True)
+class Team:
+    """This process among those that train; by default it is alone."""
+
+    device: torch.device = torch.device("cpu")
+    """Where this process works."""
+    rank: int = 0
+    size: int = 1
+
+    @property
+    def leads(self) -> bool:
+        """Whether this is the process that writes, logs and shows."""
+        return self.rank == 0
+
+    def share(self, batch: int) -> int:
+        """Games of a batch that each process plays.
+
+        Raises:
+            InputError: the batch cannot be shared out equally.
+        """
+        if batch % self.size:
+            raise InputError(f"a batch of {batch} games cannot be shared by {self.size} processes")
+        return batch // self.size
+
+    def total(self, x: Tensor) -> Tensor:
+        """The sum over all processes."""
+        if self.size > 1:
+            x = x.clone()
+            dist.all_reduce(x)
+        return x
+
+    def wait(self) -> None:
+        """Until all are here."""
+        if self.size > 1:
+            dist.barrier()
+
+    def wrapped(self, module: nn.Module) -> nn.Module:
+        """The module, its gradients averaged over the processes."""
+        if self.size == 1:
+            return module
+        ids = [self.device.index] if self.device.type == "cuda" else None
+        return DistributedDataParallel(module, device_ids=ids, broadcast_buffers=False)
+
+
+@contextmanager
+def team(device: str | None = None) -> Generator[Team]:
+    """The processes that `torchrun` started, or this one alone.
+
+    Args:
+        device: "cpu", "cuda" or "cuda:1"; by default a GPU if there is one. Of several processes
+            on a machine each takes the GPU of its number.
+
+    Raises:
+        InputError: there is no such device.
+    """
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    place = _place(device, int(os.environ.get("LOCAL_RANK", "0")) if size > 1 else None)
+    if size == 1:
+        yield Team(place)
+        return
+    began = not dist.is_initialized()
+    if began:
+        dist.init_process_group("nccl" if place.type == "cuda" else "gloo")
+    try:
+        yield Team(place, dist.get_rank(), dist.get_world_size())
+    finally:
+        if began:
+            dist.destroy_process_group()
+
+
+def _place(device: str | None, local: int | None) -> torch.device:
+    try:
+        place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    except RuntimeError:
+        raise InputError(f"no device {device!r}: say cpu, cuda or cuda:1") from None
+    if place.type not in ("cpu", "cuda"):
+        raise InputError(f"no training on {device!r}: say cpu, cuda or cuda:1")
+    if place.type == "cuda":
+        index = place.index or 0 if local is None else local
+        there = torch.cuda.device_count()
+        if index >= there:
+            raise InputError(f"no GPU {index}: this machine has {there}")
+        place = torch.device("cuda", index)
+        torch.cuda.set_device(place)
+    return place
