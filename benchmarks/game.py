@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from othellolens.cli import keep_memory
+from othellolens.memory import keep_memory
 from othellolens.othello import bitboards
 from othellolens.othello.boards import to_bits
 from othellolens.othello.games import Games, random_games

@@ -8,11 +8,11 @@ prints legality on 300 held-out games five times along each run.
 import argparse
 import time
 
-from othellolens.cli import keep_memory
 from othellolens.gpt.legality import legality
 from othellolens.gpt.model import GPT
 from othellolens.gpt.shape import GPTConfig
 from othellolens.gpt.train import GPTPlan, Trainer
+from othellolens.memory import keep_memory
 from othellolens.othello.games import random_games
 
 LR = {"muon": 7e-3, "adamw": 2e-3}

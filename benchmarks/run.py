@@ -13,11 +13,11 @@ from collections.abc import Callable
 
 import torch
 
-from othellolens.cli import keep_memory
 from othellolens.gpt import model as gpt_model
 from othellolens.gpt.model import GPT
 from othellolens.gpt.shape import PRESETS
 from othellolens.gpt.train import GPTPlan, Trainer
+from othellolens.memory import keep_memory
 from othellolens.othello.games import random_games
 
 # (name, allocator settings, fused attention, compiled, optimiser): each differs in one thing.

@@ -1,6 +1,8 @@
 """OthelloLens: Othello-GPT opened up, and judged against exact board truth."""
 
 from . import concepts
+from .activations.reader import Reader
+from .activations.rows import Rows, read_rows
 from .encoder import PCA, Autoencoder, Encoder, Neurons, RandomDirections
 from .errors import InputError
 from .evaluation.counts import Counts, count
@@ -26,6 +28,7 @@ from .gpt.sites import Site
 from .gpt.tokens import tokens
 from .gpt.train import GPTPlan
 from .lens import Lens
+from .memory import keep_memory
 from .othello import shapes, truth
 from .othello.boards import Boards
 from .othello.games import Games, IllegalMoveError, random_games
@@ -85,9 +88,11 @@ __all__ = [
     "ProbePlan",
     "RandomDirections",
     "Reconstruction",
+    "Reader",
     "Records",
     "Refusal",
     "Relu",
+    "Rows",
     "SAEPlan",
     "Scores",
     "Shards",
@@ -105,6 +110,7 @@ __all__ = [
     "fold_layer_norm",
     "fold_value_biases",
     "judge",
+    "keep_memory",
     "legality",
     "load_encoder",
     "load_games",
@@ -119,6 +125,7 @@ __all__ = [
     "push_to_hub",
     "random_games",
     "read_records",
+    "read_rows",
     "reconstruct",
     "save_as",
     "save_games",

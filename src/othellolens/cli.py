@@ -1,6 +1,5 @@
 """The command line: one function a verb; options are made from their signatures."""
 
-import ctypes
 import sys
 import webbrowser
 from collections.abc import Callable
@@ -24,6 +23,7 @@ from .gpt.shape import PRESETS
 from .gpt.sites import Site
 from .gpt.train import GPTPlan
 from .lens import Lens
+from .memory import keep_memory
 from .othello.games import Games, random_games, share_games
 from .othello.records import load_games, parse_game, to_text
 from .othello.squares import MAX_PLIES, NO_MOVE
@@ -304,19 +304,6 @@ def main(args: list[str] | None = None) -> None:
     except InputError as error:
         tqdm.write(f"othellolens: {error}", file=sys.stderr)
         raise SystemExit(2) from None
-
-
-def keep_memory() -> None:
-    """Tell glibc to keep large freed buffers instead of handing them back to the kernel.
-
-    Page-faulting them in again costs the training step of a small model part of its time. A library
-    must not do this behind a user's back, so it happens here, where a command starts.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if mallopt is not None:
-        # M_MMAP_THRESHOLD (32 MiB is the most that glibc takes), M_TRIM_THRESHOLD, M_TOP_PAD
-        for option, value in ((-3, 1 << 25), (-1, (1 << 31) - 1), (-2, 1 << 26)):
-            mallopt(option, value)
 
 
 def _games(source: str, seed: int) -> Games:

@@ -12,7 +12,7 @@ from othellolens.errors import InputError
 from othellolens.gpt.cache import ActivationCache, hook_name, logit_lens
 from othellolens.gpt.model import GPT
 from othellolens.gpt.tokens import tokens
-from othellolens.othello.games import Games
+from othellolens.othello.games import Games, random_games
 
 close = partial(torch.testing.assert_close, rtol=1e-4, atol=1e-4)
 
@@ -199,3 +199,27 @@ def test_the_logit_lens_ends_in_the_logits(normalization: Any, ids: Tensor) -> N
             normal = model.ln_final(cache[key])
             close(lens[step], normal @ model.unembed.W_U + model.unembed.b_U)
         assert torch.equal(logit_lens(cache, incl_mid=True)[::2], lens)
+
+
+def test_many_games_pass_through_in_parts_that_are_joined_when_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model, ids = tiny_model("LN"), tokens(random_games(11, seed=2))[:, :59]
+    with torch.no_grad():
+        logits, whole = model.run_with_cache(ids)
+        monkeypatch.setattr("othellolens.gpt.model._GAMES_AT_ONCE", 4)
+        again, parts = model.run_with_cache(ids)
+        seen: list[int] = []
+        model.run_with_hooks(ids, [("hook_embed", lambda x, hook: seen.append(len(x)))])
+        with model.hooks([("hook_embed", lambda x, hook: seen.append(len(x)))]):
+            model.run_with_cache(ids)
+    assert seen == [11, 11], "a hook sees the batch that it was promised"
+    torch.testing.assert_close(again, logits)
+    assert list(parts) == list(whole)
+    for name in whole:
+        assert parts[name].shape == whole[name].shape
+        torch.testing.assert_close(parts[name], whole[name])
+    assert torch.equal(parts.to("cpu")["resid_post", 1], parts["resid_post", 1])
+    _, kept = model.run_with_cache(ids)
+    kept["resid_post", 0].retain_grad()
+    assert kept["resid_post", 0].grad_fn is not None, "one tensor of the graph, not a copy"

@@ -9,10 +9,11 @@ from torch import Tensor
 
 from ..errors import InputError
 from ..gpt.model import GPT
-from ..gpt.sites import HookPoint, Site
+from ..gpt.sites import Site
 from ..gpt.tokens import tokens
 from ..othello.games import Games
 from ..othello.squares import NO_MOVE
+from .reader import Reader
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,9 @@ def same_rows(a: Int32[Tensor, "position 2"], b: Int32[Tensor, "row 2"]) -> None
         )
 
 
-def read_rows(model: GPT, site: Site, games: Games, *, batch: int = 64) -> Iterator[Rows]:
+def read_rows(
+    model: GPT, site: Site, games: Games, *, batch: int = 64, reader: Reader | None = None
+) -> Iterator[Rows]:
     """The activations at `site`, one `Rows` per `batch` games, in order; padding left out.
 
     Memory: one batch of the model's activations and of rows, `batch` x 59 x d_in floats.
@@ -58,31 +61,21 @@ def read_rows(model: GPT, site: Site, games: Games, *, batch: int = 64) -> Itera
         site: where to read.
         games: what to play through it.
         batch: games a forward pass.
+        reader: of this model and site, if not a plain one: with it go precision and compilation.
 
     Raises:
-        InputError: the model does not have this site.
+        InputError: the model does not have this site; the reader is of another model or site.
     """
-    model.check_site(site)
+    reader = reader or Reader(model, site, batch=batch)
+    if reader.model is not model or reader.site != site:
+        raise InputError(f"the reader reads {reader.site} of {reader.model.name}, not {site}")
     for first in range(0, len(games), batch):
         part = games[first : first + batch]
-        with torch.no_grad():
-            grid = read_grid(model, site, part)
+        grid = reader(tokens(part)[:, : model.cfg.n_ctx])
         played = part.moves[:, : grid.shape[1]] != NO_MOVE
         at = played.nonzero().to(torch.int32)
         at[:, 0] += first
         yield Rows(at, grid[played.to(grid.device)])
-
-
-def read_grid(model: GPT, site: Site, games: Games) -> Float[Tensor, "game ply d_in"]:
-    """The activations at `site` with the axes game and ply kept, padding included."""
-    caught: list[Tensor] = []
-
-    def catch(x: Tensor, hook: HookPoint) -> None:  # noqa: ARG001
-        caught.append(x)
-
-    ids = tokens(games)[:, : model.cfg.n_ctx].to(model.device)
-    model.run_with_hooks(ids, [(site.hook_name, catch)], stop_at_layer=site.layer + 1)
-    return caught[0]
 
 
 def endless_rows(
@@ -91,9 +84,10 @@ def endless_rows(
     games: Games,
     *,
     batch: int = 64,
+    reader: Reader | None = None,
     after_pass: Callable[[], object] = lambda: None,
 ) -> Generator[Rows]:
     """`read_rows` again and again; `after_pass` is called each time the games begin anew."""
     while True:
-        yield from read_rows(model, site, games, batch=batch)
+        yield from read_rows(model, site, games, batch=batch, reader=reader)
         after_pass()

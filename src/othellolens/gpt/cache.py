@@ -85,16 +85,22 @@ class ActivationCache(MutableMapping[Key, Tensor]):
         activations: Mapping[str, Tensor] | None = None,
     ) -> None:
         self.cfg, self.weights = cfg, weights
-        self._held: dict[str, Tensor] = dict(activations or {})
+        self._held: dict[str, list[Tensor]] = {key: [x] for key, x in (activations or {}).items()}
 
     def __getitem__(self, key: Key) -> Tensor:
         name = self._full(key)
         if name not in self._held:
             self._missing(name)
-        return self._held[name]
+        if len(self._held[name]) > 1:
+            self._held[name] = [torch.cat(self._held[name])]
+        return self._held[name][0]
 
     def __setitem__(self, key: Key, value: Tensor) -> None:
-        self._held[self._full(key)] = value
+        self._held[self._full(key)] = [value]
+
+    def add(self, name: str, games: Float[Tensor, "game ..."]) -> None:
+        """Put more games behind those that are held at a hook point; joined when it is read."""
+        self._held.setdefault(name, []).append(games)
 
     def __delitem__(self, key: Key) -> None:
         del self._held[self._full(key)]
@@ -110,7 +116,7 @@ class ActivationCache(MutableMapping[Key, Tensor]):
 
     def to(self, device: torch.device | str) -> "ActivationCache":
         """The same with every activation on another device."""
-        moved = {name: x.to(device) for name, x in self._held.items()}
+        moved = {name: self[name].to(device) for name in self._held}
         return ActivationCache(self.cfg, self.weights, moved)
 
     def decompose_resid(

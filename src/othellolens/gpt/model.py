@@ -20,6 +20,8 @@ from .shape import GPTConfig
 from .sites import Hook, HookPoint, Site
 from .tokens import check_tokens
 
+_GAMES_AT_ONCE = 64
+
 NamesFilter: TypeAlias = str | Sequence[str] | Callable[[str], bool] | None
 
 
@@ -224,7 +226,7 @@ class GPT(nn.Module):
             InputError: an id, a length or a layer that the model does not have.
         """
         if not torch.compiler.is_compiling():
-            self._check(tokens, stop_at_layer)
+            self.check_input(tokens, stop_at_layer)
         plies = tokens.shape[1]
         embedded = self.hook_embed(self.embed.W_E[tokens])
         positions = self.pos_embed.W_pos[:plies].expand(len(tokens), -1, -1)
@@ -235,7 +237,12 @@ class GPT(nn.Module):
             return resid
         return self.ln_final(resid) @ self.unembed.W_U + self.unembed.b_U
 
-    def _check(self, tokens: Tensor, stop_at_layer: int | None) -> None:
+    def check_input(self, tokens: Tensor, stop_at_layer: int | None = None) -> None:
+        """Refuse what the model cannot read.
+
+        Raises:
+            InputError: an id, a length or a layer that the model does not have.
+        """
         check_tokens(tokens)
         if tokens.shape[1] > self.cfg.n_ctx:
             raise InputError(
@@ -291,6 +298,10 @@ class GPT(nn.Module):
                 `attn.hook_result`, which alone would be n_heads times a residual stream a layer.
             stop_at_layer: as in `forward`.
 
+        Where no gradients are kept, many games pass through in parts, which the cache joins when
+        an activation is read: the memory of each part is still at hand, so that the time grows with
+        the games and no faster.
+
         Returns:
             The logits (or residual stream) and the activations; see `ActivationCache`.
 
@@ -300,10 +311,13 @@ class GPT(nn.Module):
         cache = ActivationCache(self.cfg, dict(self.named_parameters()))
 
         def keep(x: Tensor, hook: HookPoint) -> None:
-            cache[hook.name] = x
+            cache.add(hook.name, x)
 
+        whole = torch.is_grad_enabled() or any(point.hooks for point in self._points.values())
+        parts = [tokens] if whole else tokens.split(_GAMES_AT_ONCE)
         with self.hooks([(names_filter, keep)]):
-            return self(tokens, stop_at_layer), cache
+            out = [self(part, stop_at_layer) for part in parts]
+        return (out[0] if len(out) == 1 else torch.cat(out)), cache
 
     def _select(self, names: NamesFilter) -> list[str]:
         if names is None:
