@@ -1,11 +1,11 @@
-# make demo | test | check | bench | bench-game: each makes its own .venv first.
+# make demo | test | test-interop | check | bench | bench-game: each makes its own .venv first.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install -q --disable-pip-version-check -c constraints.txt
 export TORCHINDUCTOR_CACHE_DIR ?= $(CURDIR)/$(VENV)/inductor
 
-.PHONY: demo test check bench bench-game clean
+.PHONY: demo test test-interop check bench bench-game clean
 
 demo: $(VENV)/installed
 	$(BIN)/othellolens demo --out demo --replace
@@ -13,6 +13,19 @@ demo: $(VENV)/installed
 test: $(VENV)/installed-dev
 	scripts/check
 	$(BIN)/python -m pytest
+
+# Our model against TransformerLens' on the same weights; nothing comes from a model hub.
+test-interop: .venv-tl3/installed .venv-tl4/installed
+	HF_HUB_OFFLINE=1 .venv-tl3/bin/python -m pytest -c interop/pytest.ini interop
+	HF_HUB_OFFLINE=1 .venv-tl4/bin/python -m pytest -c interop/pytest.ini interop
+
+.venv-tl3/installed: TL := 3.9.0
+.venv-tl4/installed: TL := 4.3.0
+.venv-tl3/installed .venv-tl4/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/pip install -q --disable-pip-version-check -c constraints.txt \
+		-e . transformer-lens==$(TL) pytest
+	touch $@
 
 check: $(VENV)/installed-dev
 	scripts/check
@@ -44,4 +57,4 @@ $(VENV)/installed-dev: $(VENV)/installed
 	touch $@
 
 clean:
-	rm -rf $(VENV) .venv-peers demo
+	rm -rf $(VENV) .venv-peers .venv-tl3 .venv-tl4 demo

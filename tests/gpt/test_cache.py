@@ -223,3 +223,16 @@ def test_many_games_pass_through_in_parts_that_are_joined_when_read(
     _, kept = model.run_with_cache(ids)
     kept["resid_post", 0].retain_grad()
     assert kept["resid_post", 0].grad_fn is not None, "one tensor of the graph, not a copy"
+
+
+def test_a_layer_norm_is_read_before_its_gain_and_bias() -> None:
+    model, ids = tiny_model("LN"), tokens(random_games(2, seed=2))[:, :59]
+    with torch.no_grad():
+        for also in ([], ["blocks.1.ln2.hook_scale"]):
+            _, cache = model.run_with_cache(ids, ["blocks.1.ln2.hook_normalized", *also])
+            read = cache["normalized", 1, "ln2"]
+            assert float(read.mean(-1).abs().max()) < 1e-5
+            torch.testing.assert_close(read.var(-1, correction=0), torch.ones(2, 59))
+        plain = model(ids)
+        doubled = [("blocks.1.ln2.hook_normalized", lambda x, hook: 2 * x)]
+        assert not torch.allclose(model.run_with_hooks(ids, doubled), plain), "it can be edited"

@@ -30,6 +30,8 @@ OUTER = {
     "hook_pos_embed": (GAMES, PLIES, D_MODEL),
     "ln_final.hook_scale": (GAMES, PLIES, 1),
     "ln_final.hook_normalized": (GAMES, PLIES, D_MODEL),
+    "unembed.hook_in": (GAMES, PLIES, D_MODEL),
+    "unembed.hook_out": (GAMES, PLIES, 61),
 }
 INNER = {
     "hook_resid_pre": (GAMES, PLIES, D_MODEL),

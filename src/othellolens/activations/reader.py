@@ -101,18 +101,17 @@ def _inside(block: Block, resid: Tensor, kind: str) -> Tensor:
         return block(resid)
     if kind == "resid_pre":
         return resid
-    normed = block.ln1(resid)
     if kind == "ln1":
-        return normed
-    attn_out = block.attn(normed)
+        return block.ln1.normalized(resid)
+    attn_out = block.attn(block.ln1(resid))
     if kind == "attn_out":
         return attn_out
     mid = resid + attn_out
     if kind == "resid_mid":
         return mid
-    normed = block.ln2(mid)
     if kind == "ln2":
-        return normed
+        return block.ln2.normalized(mid)
+    normed = block.ln2(mid)
     if kind == "mlp_out":
         return block.mlp(normed)
     pre = normed @ block.mlp.W_in + block.mlp.b_in

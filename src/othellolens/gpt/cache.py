@@ -174,7 +174,8 @@ class ActivationCache(MutableMapping[Key, Tensor]):
             layer: None or -1 for all, the last being "final_post"; else up to its `resid_pre`.
             incl_mid: also between attention and MLP of each block.
             mlp_input: end with `resid_mid` of `layer`.
-            apply_ln: as in `decompose_resid`, with the scale of the last layer norm for all.
+            apply_ln: each as if the layer norm that reads the last of them read it: ln_final, gain
+                and bias included, by each stream's own scale; a block's by the scale that it had.
             pos_slice: plies to keep.
             return_labels: also their names, "0_pre", "0_mid", ..., "final_post".
 
@@ -193,7 +194,11 @@ class ActivationCache(MutableMapping[Key, Tensor]):
             keys.append((f"{block}_pre", ("resid_pre", block)))
             if (incl_mid and block < end) or (mlp_input and block == end):
                 keys.append((f"{block}_mid", ("resid_mid", block)))
-        return self._stack(keys, end, mlp_input, apply_ln, pos_slice, return_labels)
+        if not apply_ln or end < last:
+            return self._stack(keys, end, mlp_input, apply_ln, pos_slice, return_labels)
+        streams = torch.stack([_keep(self[key], pos_slice) for _, key in keys])
+        normal = self._read_by_ln_final(streams)
+        return (normal, [label for label, _ in keys]) if return_labels else normal
 
     def stack_head_results(
         self,
@@ -259,6 +264,10 @@ class ActivationCache(MutableMapping[Key, Tensor]):
         norm = "ln_final" if end == self.cfg.n_layers else f"blocks.{end}.ln{1 + mlp_input}"
         scale = _keep(self[f"{norm}.hook_scale"], pos_slice)
         return (residual_stack - residual_stack.mean(-1, keepdim=True)) / scale
+
+    def _read_by_ln_final(self, streams: Tensor) -> Tensor:
+        gain = (self.weights.get("ln_final.w"), self.weights.get("ln_final.b"))
+        return F.layer_norm(streams, (self.cfg.d_model,), *gain, self.cfg.eps)
 
     def _full(self, key: Key) -> str:
         match (key,) if isinstance(key, str) else key:
@@ -327,12 +336,9 @@ def logit_lens(
     Raises:
         InputError: the cache lacks a residual stream.
     """
-    resid = cache.accumulated_resid(incl_mid=incl_mid)
-    assert isinstance(resid, Tensor)
-    weights, width = cache.weights, (cache.cfg.d_model,)
-    gain = (weights.get("ln_final.w"), weights.get("ln_final.b"))
-    normal = F.layer_norm(resid, width, *gain, cache.cfg.eps)
-    return normal @ weights["unembed.W_U"] + weights["unembed.b_U"]
+    normal = cache.accumulated_resid(incl_mid=incl_mid, apply_ln=True)
+    assert isinstance(normal, Tensor)
+    return normal @ cache.weights["unembed.W_U"] + cache.weights["unembed.b_U"]
 
 
 def _kinds(mode: str) -> Sequence[str]:

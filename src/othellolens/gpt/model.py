@@ -39,13 +39,19 @@ class LayerNorm(nn.Module):
         self.hook_normalized = HookPoint()
 
     def forward(self, x: Tensor) -> Tensor:
+        if not self.affine:
+            return self.normalized(x)
+        if self.hook_scale.hooks or self.hook_normalized.hooks:
+            return self.normalized(x) * self.w + self.b
+        return F.layer_norm(x, x.shape[-1:], self.w, self.b, self.eps)
+
+    def normalized(self, x: Tensor) -> Tensor:
+        """Before gain and bias: what `hook_normalized` sees, as in TransformerLens 3.9 and 4.3."""
         if not self.hook_scale.hooks:
-            gain = (self.w, self.b) if self.affine else (None, None)
-            return self.hook_normalized(F.layer_norm(x, x.shape[-1:], *gain, self.eps))
+            return self.hook_normalized(F.layer_norm(x, x.shape[-1:], eps=self.eps))
         x = x - x.mean(-1, keepdim=True)
         scale = self.hook_scale((x.pow(2).mean(-1, keepdim=True) + self.eps).sqrt())
-        x = x / scale
-        return self.hook_normalized(x * self.w + self.b if self.affine else x)
+        return self.hook_normalized(x / scale)
 
 
 class Attention(nn.Module):
@@ -164,6 +170,10 @@ class Unembed(nn.Module):
         super().__init__()
         self.W_U = nn.Parameter(torch.empty(cfg.d_model, cfg.d_vocab))
         self.b_U = nn.Parameter(torch.zeros(cfg.d_vocab))
+        self.hook_in, self.hook_out = HookPoint(), HookPoint()
+
+    def forward(self, x: Float[Tensor, "game ply d_model"]) -> Float[Tensor, "game ply d_vocab"]:
+        return self.hook_out(self.hook_in(x) @ self.W_U + self.b_U)
 
 
 class GPT(nn.Module):
@@ -235,7 +245,7 @@ class GPT(nn.Module):
             resid = block(resid)
         if stop_at_layer is not None:
             return resid
-        return self.ln_final(resid) @ self.unembed.W_U + self.unembed.b_U
+        return self.unembed(self.ln_final(resid))
 
     def check_input(self, tokens: Tensor, stop_at_layer: int | None = None) -> None:
         """Refuse what the model cannot read.
