@@ -5,6 +5,7 @@ from .activations.reader import Reader
 from .activations.rows import Rows, read_rows
 from .encoder import PCA, Autoencoder, Encoder, Neurons, RandomDirections
 from .errors import InputError
+from .evaluation import worldmodel
 from .evaluation.counts import Counts, count
 from .evaluation.fidelity import Fidelity, fidelity
 from .evaluation.reconstruction import Reconstruction, reconstruct
@@ -140,6 +141,7 @@ __all__ = [
     "truth",
     "turned_to_f5",
     "untrained",
+    "worldmodel",
     "write_report",
     "write_shards",
 ]

@@ -24,22 +24,20 @@ from .gpt.sites import Site
 from .gpt.train import GPTPlan
 from .lens import Lens
 from .memory import keep_memory
-from .othello.games import Games, random_games, share_games
+from .othello.games import Games, random_games
 from .othello.records import load_games, parse_game, to_text
 from .othello.squares import MAX_PLIES, NO_MOVE
 from .probes.accuracy import probe_accuracy
 from .probes.linear import ProbePlan, fit_probe
 from .report.write import MARKER, write_report
 from .river import Contest, ModelCard, baselines, judge_all, model_card, row
-from .runs import is_model, load_lens
+from .runs import HELD_SEED, apart, games_of, is_model, load_lens
 from .sae.autoencoder import Recipe, SparseAutoencoder
 from .sae.batch_topk import BatchTopK
 from .sae.relu import Relu
 from .sae.train import SAEPlan, train_sae
 from .terminal import Progress, say, table, write_result
-
-HELD_SEED = 1
-"""Seed of the held-out games: no verb trains on it unless told to."""
+from .worldtests import worldmodel
 
 Run = Annotated[Path, tyro.conf.Positional]
 Architecture = (
@@ -122,7 +120,7 @@ def verb_fit_probe(
     """
     refuse_existing(out)
     progress, player, where = Progress(), load_gpt(model), Site.parse(site)
-    train, test = _apart(_games(games, seed), _games(held, HELD_SEED))
+    train, test = apart(games_of(games, seed), games_of(held, HELD_SEED))
     probe = fit_probe(
         player,
         where,
@@ -166,7 +164,7 @@ def verb_train_sae(
         sae,
         load_gpt(model),
         Site.parse(site),
-        _games(games, seed),
+        games_of(games, seed),
         plan=plan,
         seed=seed,
         watch=lambda step: progress(
@@ -196,7 +194,7 @@ def evaluate(
         seed: of the baselines.
         json: file for the result ("-": standard output).
     """
-    held, progress = _games(games, HELD_SEED), Progress()
+    held, progress = games_of(games, HELD_SEED), Progress()
     if is_model(run):
         card = model_card(
             load_gpt(run), random_games(30_000, seed=seed), held, plan=probe, watch=progress
@@ -207,7 +205,7 @@ def evaluate(
         return
     lens = load_lens(run)
     trained_on = str(lens.encoder.metadata.get("games", ""))
-    _apart(Games(held.moves[:0], trained_on), held)
+    apart(Games(held.moves[:0], trained_on), held)
     contest = Contest(lens.model, lens.site, random_games(50_000, seed=seed), held, seed, progress)
     others = () if alone else baselines(contest, *_effort(lens), probe)
     rows: list[dict[str, object]] = []
@@ -236,7 +234,7 @@ def report(
         replace: replace a report that is there already.
     """
     refuse_existing(out, unless=MARKER if replace else None)
-    held, progress, lens = _games(games, HELD_SEED), Progress(), load_lens(run)
+    held, progress, lens = games_of(games, HELD_SEED), Progress(), load_lens(run)
     _, scores = judge(lens, held, watch=partial(progress, "judging"))
     write_report(out, lens, scores, None, held, replace=replace, watch=progress)
     progress.close()
@@ -287,6 +285,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "show": show,
     "train-gpt": verb_train_gpt,
     "train-sae": verb_train_sae,
+    "worldmodel": worldmodel,
 }
 
 
@@ -304,20 +303,6 @@ def main(args: list[str] | None = None) -> None:
     except InputError as error:
         tqdm.write(f"othellolens: {error}", file=sys.stderr)
         raise SystemExit(2) from None
-
-
-def _games(source: str, seed: int) -> Games:
-    """Games from a file, or as many random ones as `source` says."""
-    count = source.replace("_", "")
-    return random_games(int(count), seed=seed) if count.isdigit() else load_games(source)
-
-
-def _apart(train: Games, held: Games) -> tuple[Games, Games]:
-    if share_games(train.origin, held.origin):
-        raise InputError(
-            f"held-out games ({held.origin}) were also trained on ({train.origin}): take others"
-        )
-    return train, held
 
 
 def _typed(moves: str) -> Games:

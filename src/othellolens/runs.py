@@ -1,4 +1,4 @@
-"""Run folders: what verbs pass to each other; an encoder together with where it belongs."""
+"""What verbs pass to each other: run folders, and games by number or file."""
 
 from pathlib import Path
 
@@ -8,9 +8,33 @@ from .errors import InputError
 from .gpt.runs import BEGUN, load_gpt
 from .gpt.sites import Site
 from .lens import Lens
+from .othello.games import Games, random_games, share_games
+from .othello.records import load_games
 from .probes.linear import KIND, load_probe
 from .sae.autoencoder import CONFIG as SAE_CONFIG
 from .sae.files import load_sae
+
+HELD_SEED = 1
+"""Seed of the held-out games: no verb trains on it unless told to."""
+
+
+def games_of(source: str, seed: int) -> Games:
+    """Games from a file, or as many random ones as `source` says."""
+    count = source.replace("_", "")
+    return random_games(int(count), seed=seed) if count.isdigit() else load_games(source)
+
+
+def apart(train: Games, held: Games) -> tuple[Games, Games]:
+    """Both, if none of the games that are held out is among those that were trained on.
+
+    Raises:
+        InputError: they share random games.
+    """
+    if share_games(train.origin, held.origin):
+        raise InputError(
+            f"held-out games ({held.origin}) were also trained on ({train.origin}): take others"
+        )
+    return train, held
 
 
 def load_encoder(path: str | Path) -> Encoder:
