@@ -5,13 +5,14 @@
 Everything on the card is measured on the weights as they are shipped.
 """
 
+import argparse
 import platform
-import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from othellolens.artifact import read_json
 from othellolens.gpt.runs import load_gpt, load_gpt_run, save_gpt
+from othellolens.gpt.train import GPTPlan
 from othellolens.othello.games import random_games
 from othellolens.river import ModelCard, model_card
 from othellolens.terminal import Progress
@@ -27,22 +28,48 @@ def machine() -> str:
     return f"{len(names)} cores of {names[0]}" if names else platform.machine()
 
 
+def history(training: dict[str, Any]) -> list[dict[str, Any]]:
+    """The trainings that led here, the first one first: each with its plan and where it began."""
+    before = training.get("start")
+    if before is None:
+        return [training]
+    told = {key: before[key] for key in ("wall_seconds", "games") if key in before}
+    *rest, last = history(before["training"])
+    return [*rest, last | told, training]
+
+
+def command(training: dict[str, Any]) -> str:
+    """What was typed; options at their defaults are left out."""
+    plan, usual = training["plan"], asdict(GPTPlan())
+    options = [f"--games {plan['games']}"]
+    for key in plan:
+        if key != "games" and plan[key] != usual[key]:
+            options.append(f"--{key.replace('_', '-')} {plan[key]}")
+    start = f" --start {Path(training['start']['model']).name}" if "start" in training else ""
+    return f"othellolens train-gpt --out runs/mini{start} {' '.join(options)} --compiled"
+
+
 def page(facts: dict[str, Any], card: ModelCard) -> str:
     """The card as text."""
-    shape, plan = facts["training"]["shape"], facts["training"]["plan"]
+    shape = facts["training"]["shape"]
     judged = card.legality
-    games = plan["games"] // plan["batch"] * plan["batch"]
+    runs = history(facts["training"] | {"wall_seconds": facts["wall_seconds"]})
+    minutes = sum(run["wall_seconds"] for run in runs) / 60
     lines = [
         "# mini",
         "",
         f"Othello-GPT of {shape['n_layers']} layers, d_model {shape['d_model']},"
         f" {shape['n_heads']} heads, d_mlp {shape['d_mlp']}; weights in float16.",
         "",
-        f"* Command: `{facts['command']}`, seed {facts['training']['seed']}",
-        f"* Games seen: {games:,}, each once ({facts['games']})",
-        f"* Machine: {facts['machine']}; wall time {facts['wall_seconds'] / 60:.0f} minutes,"
-        " other work going on beside it",
+        f"* Games seen, each once: {facts['games']}",
+        f"* Machine: {facts['machine']}; wall time {minutes:.0f} minutes, other work going on"
+        " beside it",
         "",
+        "| training | seed | minutes |",
+        "|---|---|---|",
+        *(f"| `{command(run)}` | {run['seed']} | {run['wall_seconds'] / 60:.0f} |" for run in runs),
+        "",
+        *([facts["note"], ""] if "note" in facts else []),
         "On the 2,000 random games of seed 1 (`othellolens evaluate mini`):",
         "",
         f"* Top-1 illegal rate: strict (illegal for the side to move) {judged.strict_rate():.3%},"
@@ -69,14 +96,16 @@ def page(facts: dict[str, Any], card: ModelCard) -> str:
 
 
 def main() -> None:
-    run = Path(sys.argv[1])
-    trained, _ = load_gpt_run(run)
-    facts = {
-        key: read_json(run / "config.json")[key] for key in ("training", "games", "wall_seconds")
-    }
-    plan = facts["training"]["plan"]
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("run", type=Path, help="the folder of a finished training")
+    parser.add_argument("--note", help="what the card says of the training besides")
+    asked = parser.parse_args()
+    trained, config = load_gpt_run(asked.run)
+    facts = {key: config[key] for key in ("training", "games", "wall_seconds")}
     facts["machine"] = machine()
-    facts["command"] = f"othellolens train-gpt --out runs/mini --games {plan['games']} --compiled"
+    facts["command"] = command(facts["training"])
+    if asked.note:
+        facts["note"] = asked.note
     MINI.mkdir(exist_ok=True)
     save_gpt(trained, MINI, half=True, **facts)
     progress = Progress()

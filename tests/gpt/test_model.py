@@ -529,3 +529,12 @@ def test_a_state_dict_comes_back(contiguous: bool, model: GPT, ids: Tensor) -> N
     with torch.no_grad():
         assert torch.equal(other(ids), model(ids))
         assert layout_is_kept(other.double())
+
+
+def test_padding_inside_a_game_is_refused(model: GPT, ids: Tensor) -> None:
+    holed = ids.clone()
+    holed[2, 5] = 0
+    with pytest.raises(InputError, match=r"game 2, ply 5: padding \(0\) before a move"):
+        model(holed)
+    holed[2, 5:] = 0
+    assert model(holed).shape == (GAMES, PLIES, 61)

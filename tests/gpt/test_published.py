@@ -2,6 +2,7 @@
 
 import io
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -51,10 +52,32 @@ def test_the_golden_game_is_a_game() -> None:
     assert golden.answers[-3:] == (8, 7, 8)
 
 
-def test_a_published_model_from_the_hub_to_the_golden_check(hub: Hub) -> None:
+class Terminal(io.StringIO):
+    """Where a bar is shown."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_published_model_from_the_hub_to_the_golden_check(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
     right = knows_the_answers()
     hub.add(NANDA, "synthetic_model.pth", file_of(transformerlens.write(right)))
-    model = load_gpt("synthetic")
+    checked: list[tuple[str, int]] = []
+    plain = GPT.forward
+
+    def counted(model: GPT, ids: torch.Tensor, *rest: Any) -> torch.Tensor:
+        checked.append((model.name, ids.numel()))
+        return plain(model, ids, *rest)
+
+    shown = Terminal()
+    with monkeypatch.context() as patch:
+        patch.setattr(GPT, "forward", counted)
+        patch.setattr("sys.stderr", shown)
+        model = load_gpt("synthetic")
+    assert "synthetic_model.pth: 100%" in shown.getvalue()
+    assert checked == [("synthetic", 59)], "the published game was asked"
     assert model.name == "synthetic"
     assert not model.training
     state = model.state_dict()

@@ -18,7 +18,7 @@ from ..errors import InputError
 from .cache import ActivationCache
 from .shape import GPTConfig
 from .sites import Hook, HookPoint, Site
-from .tokens import check_tokens
+from .tokens import PAD, check_tokens
 
 _GAMES_AT_ONCE = 64
 
@@ -254,6 +254,12 @@ class GPT(nn.Module):
             InputError: an id, a length or a layer that the model does not have.
         """
         check_tokens(tokens)
+        if tokens.shape[1] > 1 and bool(((tokens[:, :-1] == PAD) & (tokens[:, 1:] != PAD)).any()):
+            hole = ((tokens[:, :-1] == PAD) & (tokens[:, 1:] != PAD)).nonzero()[0].tolist()
+            raise InputError(
+                f"game {hole[0]}, ply {hole[1]}: padding (0) before a move; padding belongs behind"
+                " the last move, and a pass is not written"
+            )
         if tokens.shape[1] > self.cfg.n_ctx:
             raise InputError(
                 f"{tokens.shape[1]} plies, but the model reads at most {self.cfg.n_ctx}:"
