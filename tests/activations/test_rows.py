@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from othellolens.activations.rows import Rows, read_rows, same_rows
+from othellolens.activations.reader import Reader
+from othellolens.activations.rows import Rows, SiteRows, read_rows, same_rows, site_rows
 from othellolens.activations.shuffle import buffer_bytes, shuffled
 from othellolens.errors import InputError
 from othellolens.gpt.model import GPT
@@ -58,6 +59,30 @@ def test_rows_of_other_positions_may_not_meet() -> None:
         same_rows(at, at.flip(0))
     with pytest.raises(InputError, match="same games"):
         same_rows(at, at[:1])
+
+
+def test_the_rows_of_several_sites_are_those_of_each(player: GPT) -> None:
+    games, sites = with_short_games(), (Site("mlp_post", 1), Site("resid_pre", 0))
+    rows = site_rows(Reader(player, sites), games, first=10)
+    for site in sites:
+        one = Rows.cat(list(read_rows(player, site, games)))
+        assert torch.equal(rows.of(site).x, one.x)
+        assert torch.equal(rows.of(site).at, one.at + torch.tensor([10, 0], dtype=torch.int32))
+    assert len(rows) == len(rows.at)
+    with pytest.raises(InputError, match=r"ln1\.0 was not read, only mlp_post\.1, resid_pre\.0"):
+        rows.of(Site("ln1", 0))
+
+
+def test_rows_of_several_sites_are_cut_and_joined_together(player: GPT) -> None:
+    sites = (Site("mlp_post", 1), Site("resid_pre", 0))
+    rows = site_rows(Reader(player, sites), random_games(2, seed=0))
+    order = torch.tensor([5, 2, 70])
+    for taken, kept in ((rows[order], order), (rows[3:6], torch.arange(3, 6))):
+        assert torch.equal(taken.at, rows.at[kept])
+        assert all(torch.equal(taken.x[site], rows.x[site][kept]) for site in sites)
+    joined = SiteRows.cat([rows[:50], rows[50:51], rows[51:]])
+    assert torch.equal(joined.at, rows.at)
+    assert all(torch.equal(joined.x[site], rows.x[site]) for site in sites)
 
 
 def numbered(count: int, part: int) -> list[Rows]:

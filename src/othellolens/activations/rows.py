@@ -1,6 +1,6 @@
 """Rows: activation vectors with the place in the game at which each was read."""
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -36,6 +36,39 @@ class Rows:
         return Rows(torch.cat([p.at for p in parts]), torch.cat([p.x for p in parts]))
 
 
+@dataclass(frozen=True)
+class SiteRows:
+    """Vectors of the same moments, read at one site or several."""
+
+    at: Int32[Tensor, "position 2"]
+    """(game, ply)."""
+    x: Mapping[Site, Float[Tensor, "position _"]]
+
+    def __len__(self) -> int:
+        return len(self.at)
+
+    def __getitem__(self, rows: slice | Tensor) -> "SiteRows":
+        return SiteRows(self.at[rows], {site: x[rows] for site, x in self.x.items()})
+
+    @staticmethod
+    def cat(parts: list["SiteRows"]) -> "SiteRows":
+        """One after the other, all of the same sites; one part alone is not copied."""
+        if len(parts) == 1:
+            return parts[0]
+        x = {site: torch.cat([part.x[site] for part in parts]) for site in parts[0].x}
+        return SiteRows(torch.cat([part.at for part in parts]), x)
+
+    def of(self, site: Site) -> Rows:
+        """The rows of one site.
+
+        Raises:
+            InputError: it was not read.
+        """
+        if site not in self.x:
+            raise InputError(f"{site} was not read, only {', '.join(map(str, self.x))}: add it")
+        return Rows(self.at, self.x[site])
+
+
 def same_rows(a: Int32[Tensor, "position 2"], b: Int32[Tensor, "row 2"]) -> None:
     """The row rule: two tensors indexed by position may meet only where their (game, ply) agree.
 
@@ -67,15 +100,23 @@ def read_rows(
         InputError: the model does not have this site; the reader is of another model or site.
     """
     reader = reader or Reader(model, site, batch=batch)
-    if reader.model is not model or reader.site != site:
-        raise InputError(f"the reader reads {reader.site} of {reader.model.name}, not {site}")
+    reader.check_reads(model, (site,))
     for first in range(0, len(games), batch):
-        part = games[first : first + batch]
-        grid = reader(tokens(part)[:, : model.cfg.n_ctx])
-        played = part.moves[:, : grid.shape[1]] != NO_MOVE
-        at = played.nonzero().to(torch.int32)
-        at[:, 0] += first
-        yield Rows(at, grid[played.to(grid.device)])
+        yield site_rows(reader, games[first : first + batch], first=first).of(site)
+
+
+def site_rows(reader: Reader, games: Games, *, first: int = 0) -> SiteRows:
+    """What a reader reads of some games, padding left out; `first` is the first game's number.
+
+    Raises:
+        InputError: a move is not a playable square, or the model cannot read such games.
+    """
+    grids = reader.read(tokens(games)[:, : reader.model.cfg.n_ctx])
+    played = games.moves[:, : reader.model.cfg.n_ctx] != NO_MOVE
+    at = played.nonzero().to(torch.int32)
+    at[:, 0] += first
+    there = played.to(reader.model.device)
+    return SiteRows(at, {site: grid[there] for site, grid in grids.items()})
 
 
 def endless_rows(
