@@ -1,8 +1,11 @@
 """OthelloLens: Othello-GPT opened up, and judged against exact board truth."""
 
 from . import concepts
+from .activations.mixing import Mixer
 from .activations.reader import Reader
-from .activations.rows import Rows, read_rows
+from .activations.rows import Rows, SiteRows, read_rows
+from .activations.sources import Played, Source
+from .activations.stored import Stored, store_rows, stored_bytes
 from .encoder import PCA, Autoencoder, Encoder, Neurons, RandomDirections
 from .errors import InputError
 from .evaluation import worldmodel
@@ -59,9 +62,21 @@ from .probes.accuracy import probe_accuracy
 from .probes.linear import LinearProbe, ProbePlan, fit_probe
 from .report.write import write_report
 from .runs import load_encoder, load_lens
+from .sae.autoencoder import Recipe, SparseAutoencoder
 from .sae.batch_topk import BatchTopK
+from .sae.gated import Gated
+from .sae.gated_p_anneal import GatedPAnneal
+from .sae.grid import grid
+from .sae.jump_relu import JumpRelu
+from .sae.matryoshka import Matryoshka
+from .sae.p_anneal import PAnneal
+from .sae.plan import SAEPlan, SAEStep
+from .sae.prolu import ProLU
 from .sae.relu import Relu
-from .sae.train import SAEPlan, train_sae
+from .sae.runs import train_sae, train_saes
+from .sae.topk import TopK
+from .sae.train import SAETrainer
+from .sae.training import Member, Training
 
 __all__ = [
     "GPT",
@@ -77,27 +92,45 @@ __all__ = [
     "GPTConfig",
     "GPTPlan",
     "Games",
+    "Gated",
+    "GatedPAnneal",
     "IllegalMoveError",
     "InputError",
+    "JumpRelu",
     "Legality",
     "Lens",
     "LinearProbe",
+    "Matryoshka",
+    "Member",
     "Meta",
+    "Mixer",
     "Neurons",
     "Openings",
     "Overlap",
+    "PAnneal",
+    "Played",
+    "ProLU",
     "ProbePlan",
     "RandomDirections",
     "Reader",
+    "Recipe",
     "Reconstruction",
     "Records",
     "Refusal",
     "Relu",
     "Rows",
     "SAEPlan",
+    "SAEStep",
+    "SAETrainer",
     "Scores",
     "Shards",
     "Site",
+    "SiteRows",
+    "Source",
+    "SparseAutoencoder",
+    "Stored",
+    "TopK",
+    "Training",
     "Transposition",
     "Transpositions",
     "Verdict",
@@ -110,6 +143,7 @@ __all__ = [
     "fit_probe",
     "fold_layer_norm",
     "fold_value_biases",
+    "grid",
     "judge",
     "keep_memory",
     "legality",
@@ -135,9 +169,12 @@ __all__ = [
     "shapes",
     "skewed",
     "split",
+    "store_rows",
+    "stored_bytes",
     "tokens",
     "train_gpt",
     "train_sae",
+    "train_saes",
     "truth",
     "turned_to_f5",
     "untrained",

@@ -13,7 +13,7 @@ from .probes.linear import ProbePlan
 from .report.write import write_report
 from .river import Contest, baselines, judge_all, row, train_contender
 from .sae.batch_topk import BatchTopK
-from .sae.train import SAEPlan
+from .sae.plan import SAEPlan
 from .terminal import Progress, say, table
 
 SITE = Site("resid_post", 3)
@@ -50,7 +50,7 @@ def demo(
     judged = legality(model, test)
     say(f"mini plays {judged.strict_rate():.2%} illegal top-1 moves in {held} held-out games")
     contest = Contest(model, SITE, games, test, seed, progress)
-    plan = SAEPlan(rows=rows, buffer=131_072, lr=RATE)
+    plan = SAEPlan(rows=rows, window=2048, lr=RATE)
     probe = ProbePlan(rows=rows // 2)
     sae = train_contender(contest, RECIPE, plan, "SAE")
     found = list(

@@ -24,7 +24,9 @@ class Encoder(nn.Module, ABC):
         self.metadata = {}
 
     @abstractmethod
-    def encode(self, x: Float[Tensor, "position d_in"]) -> Float[Tensor, "position feature"]:
+    def encode(
+        self, x: Float[Tensor, "... position d_in"]
+    ) -> Float[Tensor, "... position feature"]:
         """Features of each vector, independent of the other rows of the batch."""
 
     def feature_names(self) -> tuple[str, ...] | None:
@@ -35,9 +37,33 @@ class Encoder(nn.Module, ABC):
 class Autoencoder(Encoder):
     """An encoder that can go back, so that its reconstruction can be spliced into the model."""
 
+    W_skip: nn.Parameter | None
+    """[d_out, d_in]: what passes by the features, in a transcoder that has such a skip."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_parameter("W_skip", None)
+
     @abstractmethod
-    def decode(self, features: Float[Tensor, "position feature"]) -> Float[Tensor, "position d_in"]:
+    def decode(
+        self, features: Float[Tensor, "... position feature"]
+    ) -> Float[Tensor, "... position d_out"]:
         """The vectors that the features stand for."""
+
+    def rebuilt(
+        self,
+        x: Float[Tensor, "... position d_in"],
+        features: Float[Tensor, "... position feature"],
+    ) -> Float[Tensor, "... position d_out"]:
+        """What the features of x stand for, and what passes by them."""
+        out = self.decode(features)
+        return out if self.W_skip is None else out + x @ self.W_skip.mT
+
+    def reconstruct(
+        self, x: Float[Tensor, "... position d_in"]
+    ) -> Float[Tensor, "... position d_out"]:
+        """What the autoencoder makes of x."""
+        return self.rebuilt(x, self.encode(x))
 
 
 def _both_signs(z: Float[Tensor, "position axis"]) -> Float[Tensor, "position feature"]:

@@ -21,7 +21,8 @@ from .othello.games import Games
 from .probes.accuracy import Accuracy, marginal_accuracy, probe_accuracy
 from .probes.linear import ProbePlan, fit_probe
 from .sae.autoencoder import Recipe, SparseAutoencoder
-from .sae.train import SAEPlan, train_sae
+from .sae.plan import SAEPlan
+from .sae.runs import train_sae
 
 Watch = Callable[[str, int, int], object]
 """Called with what is under way, how far it is, and how far it has to go."""

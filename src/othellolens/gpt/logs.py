@@ -16,9 +16,9 @@ _WANDB = "wandb.json"
 class RunLog:
     """Appends to `log.jsonl` in a run folder; where a project is named, wandb gets the same."""
 
-    def __init__(self, out: Path, *, wandb: str | None = None) -> None:
+    def __init__(self, out: Path, *, wandb: str | None = None, begun: str = BEGUN) -> None:
         self.path = out / LOG
-        self._run = _wandb_run(out, wandb) if wandb is not None else None
+        self._run = _wandb_run(out, wandb, begun) if wandb is not None else None
 
     def write(self, line: dict[str, Any]) -> None:
         """One entry; it has a "step"."""
@@ -59,7 +59,7 @@ def check_wandb() -> None:
         ) from None
 
 
-def _wandb_run(out: Path, project: str) -> Any:
+def _wandb_run(out: Path, project: str, begun: str) -> Any:
     import wandb  # pyright: ignore
 
     known = read_json(out / _WANDB) if (out / _WANDB).exists() else {}
@@ -68,7 +68,7 @@ def _wandb_run(out: Path, project: str) -> Any:
         name=out.name,
         id=known.get("id"),
         resume="allow",
-        config=read_json(out / BEGUN),
+        config=read_json(out / begun),
     )
     write_json(out / _WANDB, {"project": project, "id": run.id})
     return run

@@ -5,7 +5,7 @@ Each holds the whole model and plays its share of every batch; gradients are ave
 """
 
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -32,13 +32,15 @@ class Team:
         return self.rank == 0
 
     def share(self, batch: int) -> int:
-        """Games of a batch that each process plays.
+        """Games (or rows) of a batch that are each process's own.
 
         Raises:
             InputError: the batch cannot be shared out equally.
         """
         if batch % self.size:
-            raise InputError(f"a batch of {batch} games cannot be shared by {self.size} processes")
+            raise InputError(
+                f"a batch of {batch} cannot be shared equally by {self.size} processes"
+            )
         return batch // self.size
 
     def total(self, x: Tensor) -> Tensor:
@@ -47,6 +49,15 @@ class Team:
             x = x.clone()
             dist.all_reduce(x)
         return x
+
+    def mean(self, x: Tensor) -> Tensor:
+        """The mean over all processes."""
+        return self.total(x) / self.size if self.size > 1 else x
+
+    def align(self, tensors: Iterable[Tensor]) -> None:
+        """Give every process the numbers of the first."""
+        for tensor in tensors if self.size > 1 else ():
+            dist.broadcast(tensor, 0)
 
     def wait(self) -> None:
         """Until all are here."""

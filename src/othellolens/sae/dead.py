@@ -1,7 +1,7 @@
 """Features that never fire: counting them, and giving them a new start."""
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from .autoencoder import SparseAutoencoder
@@ -10,15 +10,15 @@ from .autoencoder import SparseAutoencoder
 class Silence:
     """For how many rows each feature has been silent."""
 
-    def __init__(self, width: int, device: torch.device) -> None:
-        self.rows = torch.zeros(width, dtype=torch.int64, device=device)
+    def __init__(self, like: Float[Tensor, "... feature d_out"]) -> None:
+        self.rows = torch.zeros(like.shape[:-1], dtype=torch.int64, device=like.device)
 
-    def see(self, features: Float[Tensor, "position feature"]) -> None:
-        """Count a batch."""
-        self.rows += len(features)
-        self.rows[(features > 0).any(0)] = 0
+    def see(self, fired: Int64[Tensor, "... feature"], rows: int) -> None:
+        """Count a batch: how often each feature fired in so many rows."""
+        self.rows += rows
+        self.rows[fired > 0] = 0
 
-    def longer_than(self, rows: int) -> Bool[Tensor, " feature"]:
+    def longer_than(self, rows: int) -> Bool[Tensor, "... feature"]:
         """Which features have been silent for at least `rows` rows."""
         return self.rows >= rows
 
@@ -26,39 +26,60 @@ class Silence:
 @torch.no_grad()
 def resample(
     sae: SparseAutoencoder,
-    dead: Bool[Tensor, " feature"],
-    x: Float[Tensor, "position d_in"],
+    dead: Bool[Tensor, "... feature"],
+    x: Float[Tensor, "... position d_in"],
+    y: Float[Tensor, "... position d_out"],
     optimizer: torch.optim.Optimizer,
     generator: torch.Generator,
-) -> int:
+) -> None:
     """Point dead features at inputs that the SAE reconstructs badly (Bricken et al. 2023).
 
     Inputs are drawn with probability proportional to their squared loss. The decoder row becomes
-    the unit vector of the input's error, the encoder column the same at 0.2 times the mean norm of
-    the living, the bias 0; the moments of the optimiser for these weights are reset.
-
-    Returns:
-        How many features were resampled.
+    the unit vector of the input's error; the encoder column the unit vector of the same (in a
+    transcoder of the input itself) at 0.2 times the mean norm of the living, the offsets 0; the
+    moments of the optimiser for these weights are reset.
     """
+    error = y - sae.reconstruct(x)
+    seen = sae.centred(x) if sae.transcodes else error
+    if sae.members is None:
+        _resample(sae, (), dead, seen, error, optimizer, generator)
+        return
+    for member in range(sae.members):
+        of_member = seen[member] if seen.dim() == 3 else seen
+        _resample(sae, (member,), dead[member], of_member, error[member], optimizer, generator)
+
+
+def _resample(
+    sae: SparseAutoencoder,
+    member: tuple[int, ...],
+    dead: Tensor,
+    seen: Tensor,
+    error: Tensor,
+    optimizer: torch.optim.Optimizer,
+    generator: torch.Generator,
+) -> None:
     where = dead.nonzero()[:, 0]
     if not len(where):
-        return 0
-    error = x - sae.decode(sae.encode(x))
-    weight = error.pow(2).sum(1).pow(2).cpu()
+        return
+    weight = error.float().pow(2).sum(1).pow(2).cpu()
     drawn = torch.multinomial(weight, len(where), replacement=True, generator=generator)
-    directions = error[drawn.to(x.device)]
-    directions /= directions.norm(dim=1, keepdim=True).clamp(min=1e-12)
+    drawn = drawn.to(error.device)
     alive = ~dead
-    size = sae.W_enc[:, alive].norm(dim=0).mean() if bool(alive.any()) else torch.ones(())
-    sae.W_dec[where] = directions
-    sae.W_enc[:, where] = 0.2 * size * directions.T
-    sae.b_enc[where] = 0
-    for weight, index in (
-        (sae.W_dec, where),
-        (sae.b_enc, where),
-        (sae.W_enc, (slice(None), where)),
-    ):
-        for moment in optimizer.state[weight].values():
+    encoder = sae.W_enc[member]
+    size = encoder[:, alive].norm(dim=0).mean() if bool(alive.any()) else torch.ones(())
+    rows, columns = (*member, where), (*member, slice(None), where)
+    sae.W_dec[rows] = _unit(error[drawn])
+    sae.W_enc[columns] = 0.2 * size * _unit(seen[drawn]).T
+    places = [(sae.W_dec, rows), (sae.W_enc, columns)]
+    for name in sae.offsets:
+        offset = getattr(sae, name)
+        offset[rows] = 0
+        places.append((offset, rows))
+    for weight, place in places:
+        for moment in optimizer.state[weight].values() if weight in optimizer.state else ():
             if moment.shape == weight.shape:
-                moment[index] = 0
-    return len(where)
+                moment[place] = 0
+
+
+def _unit(rows: Tensor) -> Tensor:
+    return rows / rows.norm(dim=1, keepdim=True).clamp(min=1e-12)

@@ -1,33 +1,49 @@
 """ReLU SAE: f = relu((x - b_dec) W_enc + b_enc), x^ = f W_dec + b_dec.
 
-Loss = mean over positions of |x^ - x|^2 + l1 * sum of f, decoder rows of unit norm (Bricken et al.
-2023, https://transformer-circuits.pub/2023/monosemantic-features). This is the autoencoder of the
-2023 notebook with its faults mended: the L1 term is a mean over the batch too, the decoder is
-normalised after the step and not before, and dead features are resampled, not only counted.
+Loss = mean over positions of |x^ - x|^2 + penalty * sum of f, decoder rows of unit norm (Bricken et
+al. 2023, https://transformer-circuits.pub/2023/monosemantic-features). Tied: W_enc = W_dec^T
+(Cunningham et al. 2023, https://arxiv.org/abs/2309.08600).
+
+`Relu.of_the_notebook` is the autoencoder of the 2023 notebook with its faults mended: the L1 term
+is a mean over the batch too, the decoder is normalised after the step and not before, and dead
+features are resampled, not only counted.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from jaxtyping import Bool, Float
-from torch import Tensor
+from torch import Tensor, nn
 
-from .autoencoder import Loss, SparseAutoencoder, tied_weights
+from ..errors import InputError
+from .autoencoder import Loss, Penalised, SparseAutoencoder, Weights, fresh, squared_error
+from .selection import cut
 
 
 @dataclass(frozen=True)
-class Relu:
+class Relu(Penalised):
     """ReLU with an L1 penalty."""
 
-    width: int = 1024
-    """Number of features."""
-    l1: float = 2.0
-    """Weight of the L1 penalty, for inputs of mean norm sqrt(d_in)."""
+    penalty: float = 2.0
+    tied: bool = False
+    """Whether the encoder is the decoder's transpose."""
 
-    def build(self, d_in: int, *, seed: int) -> "ReluSAE":
-        """A fresh SAE."""
-        return ReluSAE(d_in, self, seed=seed)
+    @staticmethod
+    def of_the_notebook(width: int, l1_coeff: float, batch: int) -> "Relu":
+        """The notebook's loss in our units: its L1 term was a sum over the batch, not a mean."""
+        return Relu(width, penalty=l1_coeff * batch)
+
+    def build(
+        self, d_in: int, *, d_out: int | None = None, skip: bool = False, seed: int = 0
+    ) -> "ReluSAE":
+        if self.tied and d_out is not None:
+            raise InputError("a transcoder cannot be tied: it reads and writes different sites")
+        return ReluSAE([self], fresh(self.width, d_in, d_out=d_out, skip=skip, seed=seed))
+
+    def static(self) -> dict[str, object]:
+        return {**super().static(), "tied": self.tied}
 
 
 class ReluSAE(SparseAutoencoder):
@@ -37,23 +53,33 @@ class ReluSAE(SparseAutoencoder):
     saved_as: ClassVar[str] = "standard"
     resampled: ClassVar[bool] = True
 
-    def __init__(self, d_in: int, recipe: Relu, *, seed: int = 0) -> None:
-        super().__init__()
-        self.recipe: Relu = recipe
-        tied_weights(self, d_in, recipe.width, seed)
+    def __init__(self, recipes: Sequence[Relu], weights: Weights) -> None:
+        super().__init__(recipes, weights)
+        self.tied = recipes[0].tied
+        self.b_enc = nn.Parameter(weights.b_enc)
+        self.W_enc.requires_grad_(not self.tied)
 
-    def encode(self, x: Float[Tensor, "position d_in"]) -> Float[Tensor, "position feature"]:
-        return self.pre_activations(x).relu()
+    def encode(
+        self, x: Float[Tensor, "... position d_in"]
+    ) -> Float[Tensor, "... position feature"]:
+        return (self.centred(x) @ self.W_enc + self.b_enc[..., None, :]).relu()
 
     def loss(
         self,
-        x: Float[Tensor, "position d_in"],
-        dead: Bool[Tensor, " feature"],  # noqa: ARG002
-    ) -> tuple[Loss, Float[Tensor, "position feature"]]:
-        features = self.encode(x)
-        error = (self.decode(features) - x).pow(2).sum(1).mean()
-        penalty = self.recipe.l1 * features.sum(1).mean()
+        x: Float[Tensor, "... position d_in"],
+        y: Float[Tensor, "... position d_out"],
+        dead: Bool[Tensor, "... feature"],  # noqa: ARG002
+    ) -> tuple[Loss, Float[Tensor, "... position feature"]]:
+        W_enc = self.W_dec.mT if self.tied else self.W_enc
+        features = (self.centred(x) @ W_enc + self.b_enc[..., None, :]).relu()
+        error = squared_error(self.rebuilt(x, features), y)
+        penalty = self.weight() * features.float().sum(-1).mean(-1)
         return Loss(error, penalty, torch.zeros_like(error)), features
 
+    @torch.no_grad()
     def calibrate(self, x: Float[Tensor, "position d_in"]) -> None:
-        pass
+        if self.tied:
+            self.W_enc.copy_(self.W_dec.mT)
+        if self.recipe.sparsity_target is not None:
+            z = self.centred(x) @ self.W_enc + self.b_enc
+            self.b_enc.sub_(cut(z, self.recipe.sparsity_target * len(x)))

@@ -1,195 +1,238 @@
 """One training loop for every architecture: a generator that yields a `SAEStep` an update."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import torch
-from torch import nn
+from jaxtyping import Float, Int32
+from torch import Tensor
 
-from ..activations.rows import Rows, endless_rows
-from ..activations.shuffle import shuffled
+from ..activations.rows import Rows
 from ..errors import InputError
-from ..gpt.model import GPT
-from ..gpt.sites import Site
-from ..othello.games import Games
-from .autoencoder import Recipe, SparseAutoencoder
+from ..gpt.parallel import Team
+from .autoencoder import Loss, Recipe, SparseAutoencoder
 from .dead import Silence, resample
+from .plan import SAEPlan, SAEStep
+from .stack import build_stack, member
+from .steering import Steering
 
-
-@dataclass(frozen=True)
-class SAEPlan:
-    """How long and how to train."""
-
-    rows: int = 4_000_000
-    """Activation vectors to train on; the games are played through again where they are fewer."""
-    batch: int = 1024
-    """Rows a step."""
-    buffer: int = 262_144
-    """Rows kept in the shuffling buffer."""
-    lr: float | None = None
-    """Peak learning rate of Adam; by default 7e-4 / sqrt(width / 2^14)."""
-    warmup: float = 0.05
-    """Share of the steps in which the learning rate rises."""
-    decay: float = 0.2
-    """Share of the steps at the end in which it falls linearly to 0."""
-    clip: float = 1.0
-    """Largest gradient norm."""
-    dead_after: int | None = None
-    """Rows of silence after which a feature counts as dead; by default 1/50 of all rows."""
-    resample_until: float = 0.5
-    """Share of the steps in which dead features are resampled, where the architecture needs it."""
-
-    @property
-    def steps(self) -> int:
-        """Optimiser steps in all."""
-        return max(1, self.rows // self.batch)
-
-    @property
-    def patience(self) -> int:
-        """Rows of silence after which a feature counts as dead."""
-        return self.dead_after if self.dead_after is not None else max(1, self.rows // 50)
-
-    def rate(self, step: int, width: int) -> float:
-        """Learning rate of a step, counted from 0."""
-        peak = self.lr if self.lr is not None else 7e-4 / (width / 2**14) ** 0.5
-        rise = (step + 1) / max(1.0, self.warmup * self.steps)
-        fall = (self.steps - step) / max(1.0, self.decay * self.steps)
-        return peak * min(1.0, rise, fall)
-
-
-class SAEStep(NamedTuple):
-    """One step of training, as it is reported."""
-
-    step: int
-    rows: int
-    reconstruction: float
-    """Squared error a position, for inputs scaled to mean norm sqrt(d_in)."""
-    sparsity: float
-    revival: float
-    fvu: float
-    """Fraction of variance unexplained, of this batch."""
-    l0: float
-    """Mean number of active features."""
-    dead: int
-    """Features silent for longer than the plan's patience."""
-
-
-def train_sae(
-    recipe: Recipe,
-    model: GPT,
-    site: Site,
-    games: Games,
-    *,
-    plan: SAEPlan | None = None,
-    seed: int = 0,
-    watch: Callable[[SAEStep], object] = lambda _: None,
-) -> SparseAutoencoder:
-    """Train an SAE on what passes a site of a model, without ever looking at a board.
-
-    Args:
-        recipe: the architecture with its hyper-parameters, e.g. `BatchTopK(width=1024, k=32)`.
-        model: the player.
-        site: where to read it.
-        games: what to play through it.
-        plan: how long and how.
-        seed: of the weights and of the mixing.
-        watch: called with every step.
-
-    Returns:
-        The SAE in eval mode, for raw activations: their scale is folded into its weights.
-    """
-    plan = plan or SAEPlan()
-    if not len(games):
-        raise InputError("there are no games to train on")
-    stream = endless_rows(model, site, games)
-    mixed = shuffled(stream, size=plan.buffer, batch=plan.batch, seed=seed)
-    trainer = SAETrainer(recipe, model.width(site), plan, seed=seed)
-    for step in trainer.steps(mixed):
-        watch(step)
-    sae = trainer.finish()
-    sae.metadata = {
-        "model_name": model.name,
-        "hook_name": site.hook_name,
-        "context_size": model.cfg.n_ctx,
-        "games": games.origin,
-        "plan": asdict(plan),
-        "seed": seed,
-    }
-    return sae
+CALIBRATION_ROWS = 65_536
+"""Fresh rows on which thresholds are settled after the training."""
 
 
 class SAETrainer:
-    """A training under way, on any stream of rows."""
+    """SAEs in training, on any stream of rows; saves and restores to the same bits.
 
-    def __init__(self, recipe: Recipe, d_in: int, plan: SAEPlan, *, seed: int) -> None:
-        self.plan, self.seed = plan, seed
-        self.sae = recipe.build(d_in, seed=seed)
-        self.optimizer = torch.optim.Adam(
-            self.sae.parameters(), lr=0.0, betas=(0.9, 0.999), fused=True
-        )
-        self.generator = torch.Generator().manual_seed(seed)
-        self.silence = Silence(recipe.width, self.sae.W_dec.device)
-        self.scale = 0.0
-        self.last: list[torch.Tensor] = []
+    Several recipes that agree in `static()` are trained as one stack, with batched products.
+    """
 
-    def steps(self, rows: Iterator[Rows]) -> Iterator[SAEStep]:
-        """Train to the end of the plan or of the stream, one `SAEStep` an update."""
-        self.sae.train()
-        for step, batch in zip(range(self.plan.steps), rows, strict=False):
-            if not self.scale:
-                self._settle(batch)
-            x = batch.x * self.scale
-            # The newest few batches are kept: calibration wants rows that were just trained on.
-            self.last = [*self.last[-7:], x]
-            yield self._update(step, x)
+    def __init__(
+        self,
+        recipes: Recipe | Sequence[Recipe],
+        d_in: int,
+        plan: SAEPlan,
+        *,
+        seed: int | Sequence[int] = 0,
+        d_out: int | None = None,
+        skip: bool = False,
+        team: Team = Team(),  # noqa: B008
+    ) -> None:
+        recipes = [recipes] if isinstance(recipes, Recipe) else list(recipes)
+        seeds = [seed] * len(recipes) if isinstance(seed, int) else list(seed)
+        if any(recipe.static() != recipes[0].static() for recipe in recipes):
+            raise InputError("these recipes cannot be trained as one stack: their shapes differ")
+        self.plan, self.seeds, self.team = plan, seeds, team
+        self.sae = build_stack(recipes, seeds, d_in, d_out=d_out, skip=skip).to(team.device)
+        learned = [weight for weight in self.sae.parameters() if weight.requires_grad]
+        self.optimizer = torch.optim.Adam(learned, lr=0.0, betas=(0.9, 0.999), fused=True)
+        self.generator = torch.Generator().manual_seed(seeds[0])
+        self.silence = Silence(self.sae.W_dec)
+        self.steering = Steering(self.sae, plan.steps)
+        self.scale_in = self.scale_out = 0.0
+        self.done = 0
 
-    def finish(self) -> SparseAutoencoder:
-        """Calibrate, fold the scale of the inputs into the weights, and hand the SAE over."""
-        self.sae.calibrate(torch.cat(self.last))
-        self.sae.unscale(self.scale)
-        return self.sae.eval()
+    def steps(self, rows: Iterable[Rows]) -> Iterator[SAEStep]:
+        """Train one SAE to the end of the plan, one `SAEStep` an update.
 
-    def _settle(self, first: Rows) -> None:
-        """Scale inputs to mean norm sqrt(d_in), and start b_dec at their mean."""
-        self.scale = float(first.x.shape[1] ** 0.5 / first.x.norm(dim=1).mean())
+        Raises:
+            InputError: the stream ends early, or holds what is not finite.
+        """
+        stream = iter(rows)
+        while self.done < self.plan.steps:
+            batch = next(stream, None)
+            if batch is None:
+                raise InputError(
+                    f"the stream ended after {self.done} of {self.plan.steps} steps"
+                    f" ({self.done * self.plan.batch:,} rows): give more rows or plan fewer"
+                )
+            yield self.update(batch.at, batch.x)[0]
+
+    def update(
+        self,
+        at: Int32[Tensor, "position 2"],
+        x: Float[Tensor, "position d_in"],
+        y: Float[Tensor, "position d_out"] | None = None,
+    ) -> list[SAEStep]:
+        """One update of every member with a batch.
+
+        Args:
+            at: where the rows are from, for what is said of bad ones.
+            x: what is read.
+            y: what is to be rebuilt; x itself by default.
+
+        Returns:
+            What is reported of each member.
+
+        Raises:
+            InputError: a row is not finite.
+        """
+        device = self.sae.W_dec.device
+        x = self._checked(at, x.to(device, torch.float32))
+        y = x if y is None else self._checked(at, y.to(device, torch.float32))
+        if not self.scale_in:
+            self._settle(x, y)
+        same = y is x
+        x = x * self.scale_in
+        return self._update(x, x if same else y * self.scale_out)
+
+    def _checked(self, at: Tensor, x: Tensor) -> Tensor:
+        if bool(torch.isfinite(x.sum())):
+            return x
+        bad = (~torch.isfinite(x)).any(1).nonzero()[:, 0].tolist()
+        if bad:
+            game, ply = at[bad[0]].tolist()
+            raise InputError(
+                f"step {self.done + 1}: {len(bad)} rows are not finite, the first of game {game},"
+                f" ply {ply}: mend the activations; the last checkpoint is untouched"
+            )
+        return x
+
+    def _settle(self, x: Tensor, y: Tensor) -> None:
+        """Scale rows to mean norm sqrt(d), and start b_dec at the mean of what is rebuilt."""
+        self.scale_in = self._scale(x)
+        self.scale_out = self.scale_in if y is x else self._scale(y)
         with torch.no_grad():
-            self.sae.b_dec.copy_(first.x.mean(0) * self.scale)
+            self.sae.b_dec.copy_(self._mean(y) * self.scale_out)
 
-    def _update(self, step: int, x: torch.Tensor) -> SAEStep:
-        plan, sae = self.plan, self.sae
+    def _scale(self, x: Tensor) -> float:
+        return float(x.shape[1] ** 0.5 / self.team.mean(x.norm(dim=1).mean()))
+
+    def _mean(self, y: Tensor) -> Tensor:
+        return self.team.mean(y.mean(0))
+
+    def _update(self, x: Tensor, y: Tensor) -> list[SAEStep]:
+        plan, sae = self.plan, self.sae.train()
+        sae.progress = self.done / plan.steps
         dead = self.silence.longer_than(plan.patience)
-        loss, features = sae.loss(x, dead)
-        (loss.reconstruction + loss.sparsity + loss.revival).backward()
+        bf16 = plan.precision == "bf16"
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=bf16):
+            loss, features = sae.loss(x, y, dead)
+        loss.total().sum().backward()
+        self._descend()
+        rows = len(x) * self.team.size
+        fired = self.team.total((features.detach() > 0).sum(-2))
+        self.silence.see(fired, rows)
+        l0 = fired.sum(-1) / rows
+        self.steering.move(sae, l0)
+        self.done += 1
+        self._revive(x, y)
+        return self._told(loss, l0, dead.sum(-1), (y - y.mean(0)).pow(2).sum(1).mean())
+
+    def _descend(self) -> None:
+        sae = self.sae
+        weights: list[Tensor] = [w for w in sae.parameters() if w.grad is not None]
+        for weight in weights:
+            if self.team.size > 1 and weight.grad is not None:
+                weight.grad.copy_(self.team.mean(weight.grad))
         sae.remove_parallel_gradient()
-        nn.utils.clip_grad_norm_(sae.parameters(), plan.clip)
+        clip_each(weights, self.plan.clip, stacked=sae.members is not None)
         for group in self.optimizer.param_groups:
-            group["lr"] = plan.rate(step, len(sae.W_dec))
+            group["lr"] = self.plan.rate(self.done, sae.width)
         self.optimizer.step()
         self.optimizer.zero_grad()
         sae.normalize_decoder()
-        self.silence.see(features)
-        self._revive(step, x)
-        spread = (x - x.mean(0)).pow(2).sum(1).mean()
-        return SAEStep(
-            step + 1,
-            (step + 1) * plan.batch,
-            loss.reconstruction.item(),
-            loss.sparsity.item(),
-            loss.revival.item(),
-            (loss.reconstruction / spread).item(),
-            (features > 0).sum(1).float().mean().item(),
-            int(dead.sum()),
-        )
 
-    def _revive(self, step: int, x: torch.Tensor) -> None:
+    def _revive(self, x: Tensor, y: Tensor) -> None:
         plan = self.plan
         every = max(1, plan.patience // plan.batch)
-        if (
-            self.sae.resampled
-            and (step + 1) % every == 0
-            and step < plan.resample_until * plan.steps
-        ):
+        due = self.sae.resampled and self.done % every == 0
+        if due and self.done <= plan.resample_until * plan.steps:
             dead = self.silence.longer_than(plan.patience)
-            resample(self.sae, dead, x, self.optimizer, self.generator)
+            resample(self.sae, dead, x, y, self.optimizer, self.generator)
             self.silence.rows[dead] = 0
+            self.team.align([*self.sae.state_dict().values(), *self._moments()])
+
+    def _moments(self) -> Iterator[Tensor]:
+        for state in self.optimizer.state.values():
+            yield from (state["exp_avg"], state["exp_avg_sq"])
+
+    def _told(self, loss: Loss, l0: Tensor, dead: Tensor, spread: Tensor) -> list[SAEStep]:
+        parts = [*loss, loss.reconstruction / spread, l0, dead, self.sae.strength]
+        table = torch.stack([part.detach().float().reshape(-1) for part in parts]).T.tolist()
+        rows = self.done * self.plan.batch
+        return [
+            SAEStep(self.done, rows, error, sparsity, revival, fvu, number, int(silent), strength)
+            for error, sparsity, revival, fvu, number, silent, strength in table
+        ]
+
+    def finish(self, fresh: Float[Tensor, "position d_in"]) -> list[SparseAutoencoder]:
+        """Hand the SAEs over, in eval mode, for rows as they are.
+
+        Args:
+            fresh: rows that were not trained on, for what `calibrate` settles.
+
+        Returns:
+            Each member, the scale of rows folded into its weights.
+        """
+        fresh = fresh.to(self.sae.W_dec.device) * self.scale_in
+        done: list[SparseAutoencoder] = []
+        for number in range(self.sae.members or 1):
+            sae = member(self.sae, number).eval()
+            sae.calibrate(fresh)
+            sae.unscale(self.scale_in, self.scale_out)
+            done.append(sae.cpu())
+        return done
+
+    def state(self) -> dict[str, Any]:
+        """Everything that `restore` needs."""
+        return {
+            "done": self.done,
+            "seeds": self.seeds,
+            "scales": [self.scale_in, self.scale_out],
+            "sae": self.sae.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "silence": self.silence.rows,
+            "steering": self.steering.last,
+            "generator": self.generator.get_state(),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on where `state` was asked for.
+
+        Raises:
+            InputError: it is of another training.
+        """
+        try:
+            if state["seeds"] != self.seeds:
+                raise InputError(f"seeds are {state['seeds']}, not {self.seeds}")
+            self.sae.load_state_dict(state["sae"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.silence.rows.copy_(state["silence"])
+            self.steering.last.copy_(state["steering"])
+            self.generator.set_state(state["generator"])
+            self.scale_in, self.scale_out = state["scales"]
+            self.done = state["done"]
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            first = str(error).strip().split("\n")[0]
+            raise InputError(f"this is no checkpoint of this training ({first})") from None
+
+
+@torch.no_grad()
+def clip_each(weights: Sequence[Tensor], most: float, *, stacked: bool) -> None:
+    """Scale gradients down to a norm of at most `most`, for each member of a stack by itself."""
+    grads = [weight.grad for weight in weights if weight.grad is not None]
+    squares = [grad.pow(2).flatten(1 if stacked else 0).sum(-1) for grad in grads]
+    norm = torch.stack(squares).sum(0).sqrt()
+    factor = (most / (norm + 1e-6)).clamp(max=1.0)
+    for grad in grads:
+        grad.mul_(factor.reshape(-1, *[1] * (grad.dim() - 1)) if stacked else factor)
