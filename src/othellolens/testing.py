@@ -17,7 +17,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from .encoder import Autoencoder, Encoder
-from .errors import InputError
 from .sae.autoencoder import Recipe, SparseAutoencoder
 from .sae.files import load_sae
 from .sae.plan import SAEPlan
@@ -99,7 +98,7 @@ def _calibrated(recipe: Recipe, x: Tensor) -> SparseAutoencoder:
 
 @torch.no_grad()
 def _encode(encoder: Encoder, x: Tensor) -> Tensor:
-    return encoder.encode(x)
+    return encoder.encode(x.clone())
 
 
 def _of_encoder(encoder: Encoder, x: Tensor) -> Iterator[Check]:
@@ -130,10 +129,11 @@ def _twice(encoder: Encoder, x: Tensor) -> str | None:
     return None if torch.equal(first, again) else "two calls differ: no randomness, no state"
 
 
+@torch.no_grad()
 def _untouched(encoder: Encoder, x: Tensor) -> str | None:
-    before = x.clone()
-    _encode(encoder, x)
-    return None if torch.equal(before, x) else "x was written to"
+    given = x.clone()
+    encoder.encode(given)
+    return None if torch.equal(given, x) else "x was written to"
 
 
 def _names(encoder: Encoder, x: Tensor) -> str | None:
@@ -269,10 +269,12 @@ def _folds(sae: SparseAutoencoder, x: Tensor) -> str | None:
 def _saved(sae: SparseAutoencoder, x: Tensor) -> str | None:
     with tempfile.TemporaryDirectory() as folder:
         sae.save(Path(folder) / "sae")
-        try:
-            back = load_sae(Path(folder) / "sae")
-        except InputError as error:
-            return f"{error}; is {sae.architecture!r} an entry point of othellolens.architectures?"
+        back = load_sae(Path(folder) / "sae")
+    if type(back) is not type(sae):
+        return (
+            f"it comes back as {type(back).__name__}: name {sae.architecture!r} as an entry point"
+            " of othellolens.architectures"
+        )
     return None if torch.equal(_encode(back, x), _encode(sae, x)) else "other features"
 
 

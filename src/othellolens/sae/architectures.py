@@ -69,5 +69,6 @@ def name_of(recipe: Recipe) -> str:
     for name, known in OURS.items():
         if type(recipe) is known:
             return name
-    found = [point.name for point in entry_points(group=GROUP) if point.load() is type(recipe)]
+    where = f"{type(recipe).__module__}:{type(recipe).__qualname__}"
+    found = [point.name for point in entry_points(group=GROUP) if point.value == where]
     return found[0] if found else type(recipe).__name__

@@ -156,8 +156,9 @@ class SparseAutoencoder(Autoencoder):
         self.W_enc, self.W_dec = nn.Parameter(weights.W_enc), nn.Parameter(weights.W_dec)
         self.b_dec = nn.Parameter(weights.W_dec.new_zeros(weights.W_dec[..., 0, :].shape))
         self.W_skip = None if weights.W_skip is None else nn.Parameter(weights.W_skip)
-        start = self.each("penalty") if isinstance(recipes[0], Penalised) else torch.zeros(())
-        self.register_buffer("strength", start.clone())
+        penalised = isinstance(recipes[0], Penalised)
+        none = self.W_dec.new_zeros(self.W_dec.shape[:-2])
+        self.register_buffer("strength", self.each("penalty").clone() if penalised else none)
 
     @property
     def recipe(self) -> Recipe:

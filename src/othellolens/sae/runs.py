@@ -121,8 +121,12 @@ def train_saes(
     if wandb is not None:
         check_wandb()
     training = Training(members, source, plan, seed=seed, team=team)
+    folders = [out / member.name for member in members]
+    finished = all((folder / CONFIG).exists() for folder in folders)
     _begin(training, members, source, out, resume=resume, leads=team.leads)
     team.wait()
+    if resume and finished and not (out / CHECKPOINT).exists():
+        return folders
     every = checkpoint_every or max(1, plan.steps // 20)
     log = RunLog(out, wandb=wandb, begun=BEGUN) if team.leads else None
     started = time.monotonic() - (log.cut(training.done) if log else 0.0)
@@ -138,7 +142,7 @@ def train_saes(
         log.close()
         _save(training, out)
     team.wait()
-    return [out / member.name for member in members]
+    return folders
 
 
 def _begin(

@@ -38,9 +38,11 @@ def cut(z: Float[Tensor, "position feature"], number: int | float) -> float:
     """A value above which `number` (rounded) entries of `z` lie.
 
     It lies halfway between the last that stays and the first that goes: on neither's rounding
-    error.
+    error. Entries of minus infinity never stay; where fewer than `number` are left, all stay.
     """
-    count = round(number)
+    count, able = round(number), int((z > float("-inf")).sum())
+    if count >= able:
+        return float(z[z > float("-inf")].min()) - 1e-6 if able else 0.0
     return float((_ranked(z, count).double() + _ranked(z, count - 1).double()) / 2)
 
 

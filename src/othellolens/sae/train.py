@@ -189,6 +189,7 @@ class SAETrainer:
         for number in range(self.sae.members or 1):
             sae = member(self.sae, number).eval()
             sae.calibrate(fresh)
+            sae.metadata = {"l0": _number_on(sae, fresh)}
             sae.unscale(self.scale_in, self.scale_out)
             done.append(sae.cpu())
         return done
@@ -225,6 +226,13 @@ class SAETrainer:
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             first = str(error).strip().split("\n")[0]
             raise InputError(f"this is no checkpoint of this training ({first})") from None
+
+
+@torch.no_grad()
+def _number_on(sae: SparseAutoencoder, x: Tensor) -> float:
+    return float(
+        torch.cat([(sae.encode(part) > 0).sum(1) for part in x.split(4096)]).float().mean()
+    )
 
 
 @torch.no_grad()

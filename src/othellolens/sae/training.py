@@ -123,7 +123,7 @@ class Training:
         for group in self.groups:
             done = group.trainer.finish(fresh[group.members[0].site])
             for member, sae in zip(group.members, done, strict=True):
-                sae.metadata = self._metadata(member)
+                sae.metadata = {**self._metadata(member), **sae.metadata}
                 yield member, sae
 
     def _fresh(self) -> dict[Site, Float[Tensor, "position _"]]:
