@@ -43,6 +43,12 @@ class Lens:
                 f" model has {width}: use the site that the encoder was made for"
             )
 
+    @property
+    def target(self) -> Site:
+        """Where what the encoder rebuilds lies: its own site, but for a transcoder."""
+        name = self.encoder.metadata.get("hook_name_out")
+        return Site.parse(name) if name else self.site
+
     def read(self, games: Games, *, batch: int = 64) -> Iterator[Read]:
         """Every position that the model can read, in order, `batch` games at a time."""
         self.encoder.eval()

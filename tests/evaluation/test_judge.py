@@ -233,6 +233,40 @@ def test_a_reconstruction_of_nothing_is_zero_ablation(player: GPT, held: Games) 
     assert found.fvu > 1
 
 
+class Itself(Autoencoder):
+    """A transcoder that is the very map that it stands for: from neurons to what an MLP writes."""
+
+    def __init__(self, player: GPT, site: Site, target: Site) -> None:
+        super().__init__()
+        self.d_in, self.mlp = 64, player.blocks[1].mlp
+        self.metadata = {"hook_name": site.hook_name, "hook_name_out": target.hook_name}
+
+    def encode(self, x: Tensor) -> Tensor:
+        return torch.cat([x.relu(), (-x).relu()], dim=-1)
+
+    def decode(self, features: Tensor) -> Tensor:
+        positive, negative = features.chunk(2, dim=-1)
+        return (positive - negative) @ self.mlp.W_out + self.mlp.b_out
+
+
+def test_a_transcoder_is_spliced_where_it_writes(player: GPT, held: Games) -> None:
+    site, target = Site("mlp_post", 1), Site("mlp_out", 1)
+    found = fidelity(Lens(player, site, Itself(player, site, target)), held)
+    assert found.fvu == pytest.approx(0, abs=1e-6)
+    assert found.spliced.kl == pytest.approx(0, abs=1e-5)
+    assert found.zero.kl > 1e-4 > 10 * found.spliced.kl
+    # Zero and mean are of what is written, not of what is read.
+    ablated = fidelity(Lens(player, target, Neurons()), held)
+    assert found.zero.kl == pytest.approx(ablated.zero.kl)
+    assert found.mean.kl == pytest.approx(ablated.mean.kl)
+
+
+def test_a_transcoder_that_looks_ahead_cannot_be_spliced(player: GPT, held: Games) -> None:
+    site, target = Site("mlp_post", 1), Site("mlp_out", 0)
+    with pytest.raises(InputError, match=r"mlp_out.0 comes before mlp_post.1"):
+        fidelity(Lens(player, site, Itself(player, site, target)), held)
+
+
 def test_mean_ablation_uses_the_mean_and_fvu_is_over_it(player: GPT, held: Games) -> None:
     x = torch.cat([read.x for read in Lens(player, SITE, Neurons()).read(held)])
 

@@ -73,10 +73,9 @@ def test_the_model_runs_once_for_all(player: GPT, played_games: Games) -> None:
 
 
 def test_a_member_learns_as_it_would_alone(player: GPT, played_games: Games) -> None:
-    rows, together = source(player, played_games), dict[str, SAEStep]()
+    rows = source(player, played_games)
     training = Training(members(), rows, PLAN, seed=5)
-    for together in training.steps():
-        pass
+    together = list(training.steps())[-1]
     saes = {member.name: sae for member, sae in training.finish()}
     for member in members():
         alone = Training([member], rows, PLAN, seed=5)

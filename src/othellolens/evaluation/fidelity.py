@@ -4,6 +4,7 @@ Every loss is a mean over positions that have a next move. `recovered` = (zero -
 (zero - clean) on the cross-entropy, the fraction of loss recovered of the SAE papers.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import reduce
 from operator import add
@@ -14,7 +15,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from ..activations.rows import read_rows
+from ..activations.reader import Reader
+from ..activations.rows import read_rows, site_rows
 from ..encoder import Autoencoder
 from ..errors import InputError
 from ..gpt.legality import Legality, judge_logits
@@ -73,12 +75,9 @@ def fidelity(lens: Lens, games: Games, *, batch: int = 64) -> Fidelity:
         raise InputError("this encoder has no decode: fidelity needs an SAE, PCA or neurons")
     mean, statistics = _statistics(lens, encoder, games)
 
-    def splice(x: Tensor, hook: Any) -> Tensor:  # noqa: ARG001
-        return encoder.decode(encoder.encode(x.flatten(0, 1))).unflatten(0, x.shape[:2])
-
     edits: dict[str, Hook | None] = {
         "clean": None,
-        "spliced": splice,
+        "spliced": None,
         "zero": _constant(torch.zeros_like(mean)),
         "mean": _constant(mean),
     }
@@ -87,7 +86,9 @@ def fidelity(lens: Lens, games: Games, *, batch: int = 64) -> Fidelity:
         part = games[first : first + batch]
         clean: Tensor | None = None
         for name, edit in edits.items():
-            logits = _logits(lens, part, edit)
+            logits = (
+                _spliced(lens, encoder, part) if name == "spliced" else _logits(lens, part, edit)
+            )
             clean = logits if clean is None else clean
             sums[name].append(_losses(logits, clean, part))
         lens.watch(len(part))
@@ -109,20 +110,32 @@ def _statistics(
     error = spread = 0.0
     positions = 0
     active: Tensor | int = 0
-    for read in lens.read(games):
-        error += float((encoder.decode(read.features) - read.x).pow(2).sum())
-        spread += float((read.x - mean).pow(2).sum())
-        positions += len(read.x)
-        active = active + (read.features > 0).sum(0)
+    for x, y in _pairs(lens, games):
+        features = encoder.encode(x)
+        error += float((encoder.rebuilt(x, features) - y).pow(2).sum())
+        spread += float((y - mean).pow(2).sum())
+        positions += len(x)
+        active = active + (features > 0).sum(0)
     density = torch.as_tensor(active) / positions
     dead = float((density == 0).float().mean())
     return mean, (float(density.sum()), error / spread, dead, density)
 
 
+def _pairs(lens: Lens, games: Games, *, batch: int = 64) -> Iterator[tuple[Tensor, Tensor]]:
+    """What the encoder reads, and what it is to rebuild."""
+    reader = Reader(lens.model, tuple(dict.fromkeys((lens.site, lens.target))), batch=batch)
+    lens.encoder.eval()
+    for first in range(0, len(games), batch):
+        part = games[first : first + batch]
+        rows = site_rows(reader, part)
+        yield rows.x[lens.site], rows.x[lens.target]
+        lens.watch(len(part))
+
+
 def _mean(model: GPT, lens: Lens, games: Games) -> Tensor:
     total: Tensor | int = 0
     positions = 0
-    for rows in read_rows(model, lens.site, games):
+    for rows in read_rows(model, lens.target, games):
         total = total + rows.x.double().sum(0)
         positions += len(rows)
     if not positions:
@@ -133,7 +146,27 @@ def _mean(model: GPT, lens: Lens, games: Games) -> Tensor:
 @torch.no_grad()
 def _logits(lens: Lens, games: Games, edit: Hook | None) -> Tensor:
     ids = tokens(games)[:, : lens.model.cfg.n_ctx].to(lens.model.device)
-    hooks = [] if edit is None else [(lens.site.hook_name, edit)]
+    hooks = [] if edit is None else [(lens.target.hook_name, edit)]
+    return lens.model.run_with_hooks(ids, hooks).float().cpu()
+
+
+@torch.no_grad()
+def _spliced(lens: Lens, encoder: Autoencoder, games: Games) -> Tensor:
+    """Logits with what the encoder makes of its site in the place of its target."""
+    seen: list[Tensor] = []
+
+    def see(x: Tensor, hook: Any) -> None:  # noqa: ARG001
+        seen.append(x)
+
+    def put(y: Tensor, hook: Any) -> Tensor:  # noqa: ARG001
+        if not seen:
+            raise InputError(
+                f"{lens.target} comes before {lens.site}: what is read there cannot be spliced"
+            )
+        return encoder.reconstruct(seen[0].flatten(0, 1)).unflatten(0, y.shape[:2])
+
+    ids = tokens(games)[:, : lens.model.cfg.n_ctx].to(lens.model.device)
+    hooks = [(lens.site.hook_name, see), (lens.target.hook_name, put)]
     return lens.model.run_with_hooks(ids, hooks).float().cpu()
 
 
