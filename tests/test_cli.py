@@ -3,6 +3,7 @@
 import json
 import re
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from othellolens.gpt.shape import GPTConfig
 from othellolens.othello.games import random_games
 from othellolens.othello.records import load_games
 
-TINY = ["--rows", "4000", "--batch", "500", "--buffer", "2000"]
+TINY = ["--rows", "4000", "--batch", "500"]
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +34,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
             str(folder / "sae"),
             *there,
             *TINY,
-            "batch-topk",
+            "batchtopk",
             "--width",
             "32",
             "--k",
@@ -133,8 +134,6 @@ def test_evaluate_prints_floors_and_ceilings(
             "2000",
             "--batch",
             "500",
-            "--buffer",
-            "1000",
         ]
     )
     rows = json.loads(out.read_text())
@@ -215,7 +214,7 @@ def test_bad_input_is_refused_in_one_line(
         (["show", str(home)], "index.html"),
         (["train-sae", "--out", new, *on, "--site", "resid_post.2"], "2 layers, 0 to 1"),
         (["train-sae", "--out", new, *on, "--site", "residual.1"], "resid_post"),
-        (["train-sae", "--out", new, *on, "batch-topk", "--width", "8", "--k", "9"], "k is 9"),
+        (["train-sae", "--out", new, *on, "batchtopk", "--width", "8", "--k", "9"], "k is 9"),
         (["train-sae", "--out", sae, *on], "exists"),
         (["train-sae", "--out", new, "--model", "maxi"], "no model 'maxi'"),
         (["train-gpt", "--out", gpt], "exists"),
@@ -291,3 +290,59 @@ def test_training_checkpoints_and_resumes_to_the_same_bits(
         for run in ("whole", "cut")
     ]
     assert logs[0] == logs[1]
+
+
+def test_a_sweep_is_judged_and_drawn(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two architectures, two numbers, two seeds: a folder each, a table, two plots; and again."""
+    out = tmp_path / "sweep"
+    command = ["sweep", "--out", str(out), "--model", str(home / "gpt"), "--site", "resid_post.1"]
+    command += ["--architectures", "topk", "gated", "--width", "24", "--l0", "3", "5"]
+    command += ["--seeds", "0", "1", "--games", "40", "--held", "6", *TINY]
+    main(command)
+    shown = capsys.readouterr().out
+    assert "8 SAEs in 2 stacks, 8 steps of 500 rows" in shown
+    found = json.loads((out / "results.json").read_text())
+    assert {row["architecture"] for row in found["saes"]} == {"topk", "gated"}
+    assert len(found["saes"]) == 8
+    for row in found["saes"]:
+        assert (out / row["name"] / "cfg.json").is_file()
+        assert row["l0"] == pytest.approx(row["target"], rel=0.25)
+        assert 0 < row["fvu"] < 2 and row["kl"] >= 0
+    rows = [line for line in shown.splitlines() if line.startswith(("topk", "gated"))]
+    assert len(rows) == 4
+    topk_3 = [row for row in found["saes"] if row["name"].startswith("topk-w24-l3-")]
+    assert f"{sum(row['fvu'] for row in topk_3) / 2:.4f}" in rows[0]
+    for plot in ("fvu.svg", "kl.svg"):
+        tree = ElementTree.fromstring((out / plot).read_text())
+        assert len(tree.findall(".//{*}polyline")) == 2
+    assert "exists and holds a training" in refused(command, capsys)
+    before = (out / "topk-w24-l3-s0" / "cfg.json").stat().st_mtime_ns
+    main([*command, "--resume"])
+    assert (out / "topk-w24-l3-s0" / "cfg.json").stat().st_mtime_ns == before
+
+
+def test_a_sweep_that_does_not_fit_is_refused(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["sweep", "--out", str(tmp_path / "x"), "--model", str(home / "gpt")]
+    command += ["--site", "resid_post.1", "--games", "40"]
+    assert "GiB are free" in refused([*command, "--width", "64", "--memory", "0.0001"], capsys)
+    assert "no architecture 'lstm'" in refused([*command, "--architectures", "lstm"], capsys)
+    assert "at most the width, 8" in refused([*command, "--width", "8"], capsys)
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_transcoder_is_trained_and_judged(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "over"
+    command = ["train-sae", "--out", str(out), "--model", str(home / "gpt"), "--games", "40"]
+    command += ["--site", "ln2.1", "--target", "mlp_out.1", "--skip", *TINY]
+    main([*command, "topk", "--width", "24", "--k", "3"])
+    main(["evaluate", str(out), "--games", "6", "--alone"])
+    assert "over" in capsys.readouterr().out
+    assert "exists and holds a training" in refused(
+        [*command, "topk", "--width", "24", "--k", "3"], capsys
+    )

@@ -46,7 +46,7 @@ from .sae.p_anneal import PAnneal
 from .sae.plan import SAEPlan, SAEStep
 from .sae.prolu import ProLU
 from .sae.relu import Relu
-from .sae.runs import played, train_saes
+from .sae.runs import check_new, played, train_saes
 from .sae.topk import TopK
 from .sae.training import Member
 from .sweeps import sweep
@@ -206,6 +206,8 @@ def verb_train_sae(
         progress("train-sae", step.step, plan.steps, fvu=step.fvu, l0=step.l0, dead=step.dead)
 
     with team(device) as crew:
+        if crew.leads and not resume:
+            check_new(out)
         player = load_gpt(model).to(crew.device)
         source: Source = (
             played(player, [member], games_of(games, seed), plan)

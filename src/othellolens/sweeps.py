@@ -25,7 +25,7 @@ from .runs import HELD_SEED, apart, games_of
 from .sae.files import load_sae
 from .sae.grid import ALL, grid
 from .sae.plan import SAEPlan
-from .sae.runs import BEGUN, played, train_saes
+from .sae.runs import BEGUN, check_new, played, train_saes
 from .sae.training import Member, Training
 from .terminal import Progress, say, table, write_result
 
@@ -85,8 +85,11 @@ def sweep(
     sites = [Site.parse(name) for name in site]
     names = ALL if architectures == ("all",) else architectures
     members = grid(names, width, [_number(value) for value in l0], seeds, sites)
-    player, test = load_gpt(model), games_of(held, HELD_SEED)
     with team(device) as crew:
+        if crew.leads and not resume:
+            check_new(out)
+        crew.wait()
+        player, test = load_gpt(model), games_of(held, HELD_SEED)
         mine = members[crew.rank :: crew.size]
         if not mine:
             raise InputError(f"{len(members)} SAEs cannot be shared by {crew.size} processes")

@@ -1,11 +1,10 @@
-"""Streams of rows: the row rule, batch independence, padding, and the shuffling buffer."""
+"""Streams of rows: the row rule, batch independence, and padding."""
 
 import pytest
 import torch
 
 from othellolens.activations.reader import Reader
 from othellolens.activations.rows import Rows, SiteRows, read_rows, same_rows, site_rows
-from othellolens.activations.shuffle import buffer_bytes, shuffled
 from othellolens.errors import InputError
 from othellolens.gpt.model import GPT
 from othellolens.gpt.shape import GPTConfig
@@ -83,37 +82,3 @@ def test_rows_of_several_sites_are_cut_and_joined_together(player: GPT) -> None:
     joined = SiteRows.cat([rows[:50], rows[50:51], rows[51:]])
     assert torch.equal(joined.at, rows.at)
     assert all(torch.equal(joined.x[site], rows.x[site]) for site in sites)
-
-
-def numbered(count: int, part: int) -> list[Rows]:
-    numbers = torch.arange(count)
-    at = torch.stack([numbers, numbers], 1).to(torch.int32)
-    whole = Rows(at, numbers[:, None].float())
-    return [whole[i : i + part] for i in range(0, count, part)]
-
-
-@pytest.mark.parametrize(("count", "part"), [(1000, 7), (1000, 64), (37, 50), (100, 100)])
-def test_shuffling_loses_nothing_and_repeats_nothing(count: int, part: int) -> None:
-    out = list(shuffled(iter(numbered(count, part)), size=100, batch=10, seed=0))
-    mixed = Rows.cat(out)
-    assert sorted(mixed.x[:, 0].tolist()) == list(range(count))
-    assert torch.equal(mixed.at[:, 0].float(), mixed.x[:, 0])
-    assert all(len(batch) == 10 for batch in out[:-1])
-
-
-def test_shuffling_mixes_and_follows_its_seed() -> None:
-    first, again, other = (
-        Rows.cat(list(shuffled(iter(numbered(1000, 10)), size=400, batch=10, seed=seed)))
-        for seed in (0, 0, 1)
-    )
-    assert torch.equal(first.at, again.at)
-    assert not torch.equal(first.at, other.at)
-    # In a batch of the original order neighbours differ by 1; mixed, by far more.
-    jumps = (first.x[1:, 0] - first.x[:-1, 0]).abs()
-    assert float(jumps.mean()) > 50
-
-
-def test_the_buffer_holds_what_it_says() -> None:
-    assert buffer_bytes(100, 32, 10) == 2 * 110 * (4 * 32 + 8)
-    with pytest.raises(InputError, match="take 20"):
-        next(shuffled(iter(numbered(100, 10)), size=15, batch=10, seed=0))

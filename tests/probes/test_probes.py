@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from othellolens.activations.rows import Rows
+from othellolens.activations.rows import Rows, SiteRows
+from othellolens.activations.sources import Played
 from othellolens.errors import InputError
 from othellolens.gpt.model import GPT
 from othellolens.gpt.shape import GPTConfig
@@ -33,15 +34,15 @@ def test_a_linear_board_is_read_exactly(player: GPT, monkeypatch: pytest.MonkeyP
     """Where the activations hold the board linearly, the probe finds all of it."""
     mix = torch.linalg.qr(torch.randn(192, 192, generator=torch.Generator().manual_seed(0)))[0]
 
-    def planted(model: GPT, site: Site, games: Games, **_: object):  # noqa: ANN202
-        while True:
-            boards = readable(games)
-            yield Rows(boards.at, boards.squares().flatten(1).float() @ mix + 3)
+    class Planted(Played):
+        def window(self, number: int) -> SiteRows:
+            boards = readable(self.games)
+            return SiteRows(boards.at, {SITE: boards.squares().flatten(1).float() @ mix + 3})
 
-    monkeypatch.setattr(linear, "endless_rows", planted)
+    monkeypatch.setattr(linear, "Played", Planted)
     monkeypatch.setattr(GPT, "width", lambda self, site: 192)
     games = random_games(200, seed=0)
-    probe = fit_probe(player, SITE, games, plan=ProbePlan(rows=400_000, batch=1000, buffer=4000))
+    probe = fit_probe(player, SITE, games, plan=ProbePlan(rows=400_000, batch=1000))
     boards = readable(random_games(20, seed=1))
     guess = probe.logits(boards.squares().flatten(1).float() @ mix + 3).argmax(1)
     assert float((guess == classes(boards)).float().mean()) > 0.999
@@ -49,7 +50,7 @@ def test_a_linear_board_is_read_exactly(player: GPT, monkeypatch: pytest.MonkeyP
 
 def test_accuracy_equals_loops(player: GPT) -> None:
     games = random_games(6, seed=1)
-    probe = fit_probe(player, SITE, games, plan=ProbePlan(rows=20_000, batch=500, buffer=2000))
+    probe = fit_probe(player, SITE, games, plan=ProbePlan(rows=20_000, batch=500))
     found = probe_accuracy(probe, player, SITE, games)
     cells, boards = [], []
     truth = classes(readable(games))
@@ -102,7 +103,7 @@ def test_features_are_the_named_probabilities() -> None:
 
 def test_saved_and_loaded_to_the_same_bits(player: GPT, tmp_path: Path) -> None:
     games = random_games(6, seed=1)
-    probe = fit_probe(player, SITE, games, plan=ProbePlan(rows=3000, batch=500, buffer=1000))
+    probe = fit_probe(player, SITE, games, plan=ProbePlan(rows=3000, batch=500))
     probe.save(tmp_path / "probe")
     back = load_probe(tmp_path / "probe")
     x = torch.randn(7, 32)

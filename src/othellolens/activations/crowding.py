@@ -66,6 +66,14 @@ def unshuffled(source: Source, batch: int) -> float:
     return 2.0 * sum(max(0.0, 1 - d / length) * (1 - d / batch) for d in near)
 
 
+def mixable(window: int, batch: int) -> int:
+    """Games a window, at least `window`, whose batches of so many rows are never crowded.
+
+    Games are shared out evenly over windows, so that a window may be half of what was asked for.
+    """
+    return max(window, 2 * batch)
+
+
 def check_mixable(source: Source, batch: int) -> None:
     """Refuse windows of so few games that batches would be crowded with rows of one game.
 

@@ -1,6 +1,6 @@
 """Rows: activation vectors with the place in the game at which each was read."""
 
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -117,18 +117,3 @@ def site_rows(reader: Reader, games: Games, *, first: int = 0) -> SiteRows:
     at[:, 0] += first
     there = played.to(reader.model.device)
     return SiteRows(at, {site: grid[there] for site, grid in grids.items()})
-
-
-def endless_rows(
-    model: GPT,
-    site: Site,
-    games: Games,
-    *,
-    batch: int = 64,
-    reader: Reader | None = None,
-    after_pass: Callable[[], object] = lambda: None,
-) -> Generator[Rows]:
-    """`read_rows` again and again; `after_pass` is called each time the games begin anew."""
-    while True:
-        yield from read_rows(model, site, games, batch=batch, reader=reader)
-        after_pass()

@@ -14,8 +14,10 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ..activations.rows import Rows, endless_rows
-from ..activations.shuffle import shuffled
+from ..activations.crowding import mixable
+from ..activations.mixing import Mixer
+from ..activations.rows import Rows
+from ..activations.sources import Played
 from ..artifact import (
     CONFIG,
     check_tensors,
@@ -48,8 +50,8 @@ class ProbePlan:
     """Activation vectors to fit on."""
     batch: int = 2048
     """Rows a step."""
-    buffer: int = 131_072
-    """Rows kept in the shuffling buffer."""
+    window: int = 4096
+    """Games whose rows are mixed with one another; at least twice as many as a batch has rows."""
     lr: float = 1e-2
     """Peak learning rate of AdamW; it falls linearly to 0."""
     weight_decay: float = 1e-2
@@ -140,12 +142,12 @@ def fit_probe(
     if not len(games):
         raise InputError("there are no games to fit on")
     table = games.replay_table()
-    mixed = shuffled(
-        endless_rows(model, site, games), size=plan.buffer, batch=plan.batch, seed=seed
-    )
+    source = Played(model, site, games, window=mixable(plan.window, plan.batch))
+    batches = Mixer(source, batch=plan.batch, seed=seed).batches()
     probe = LinearProbe(model.width(site))
-    for step in _steps(probe, mixed, table, plan):
+    for step in _steps(probe, (batch.of(site) for batch in batches), table, plan):
         watch(step)
+    batches.close()
     probe.metadata = {
         "model_name": model.name,
         "hook_name": site.hook_name,

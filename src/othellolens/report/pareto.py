@@ -120,7 +120,7 @@ def _line(number: int, name: str, points: Sequence[Point], across: Axis, up: Axi
     ]
 
 
-def _mark(kind: str, x: float, y: float, colour: str, label: str) -> str:
+def _mark(kind: str, x: int | float, y: int | float, colour: str, label: str) -> str:
     title = f"<title>{escape(label)}</title>"
     if kind == "circle":
         return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4.5" fill="{colour}">{title}</circle>'
@@ -131,11 +131,13 @@ def _mark(kind: str, x: float, y: float, colour: str, label: str) -> str:
     )
 
 
-def _stroke(x1: float, y1: float, x2: float, y2: float) -> str:
+def _stroke(x1: int | float, y1: int | float, x2: int | float, y2: int | float) -> str:
     return f'<path d="M{x1:.1f} {y1:.1f}L{x2:.1f} {y2:.1f}" stroke="#e4e4e4"/>'
 
 
-def _text(x: float, y: float, text: str, *, anchor: str = "start", size: int = 13) -> str:
+def _text(
+    x: int | float, y: int | float, text: str, *, anchor: str = "start", size: int = 13
+) -> str:
     return (
         f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-size="{size}">'
         f"{escape(text)}</text>"

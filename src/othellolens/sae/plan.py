@@ -15,7 +15,7 @@ class SAEPlan:
     batch: int = 1024
     """Rows a step."""
     window: int = 4096
-    """Games whose rows are mixed with one another."""
+    """Games whose rows are mixed with one another; at least twice as many as a batch has rows."""
     lr: float | None = None
     """Peak learning rate of Adam; by default 7e-4 / sqrt(width / 2^14)."""
     warmup: float = 0.05

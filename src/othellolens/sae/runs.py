@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from ..activations.crowding import mixable
 from ..activations.sources import Played, Source
 from ..artifact import read_json, refuse_existing, write_json
 from ..errors import InputError
@@ -77,7 +78,7 @@ def played(model: GPT, members: Sequence[Member], games: Games, plan: SAEPlan) -
     if not len(games):
         raise InputError("there are no games to train on")
     sites = tuple(dict.fromkeys(site for member in members for site in member.sites))
-    return Played(model, sites, games, window=plan.window)
+    return Played(model, sites, games, window=mixable(plan.window, plan.batch))
 
 
 def train_saes(
@@ -168,11 +169,24 @@ def _begin(
     elif leads:
         if (out / BEGUN).exists():
             raise InputError(
-                f"{out} holds a training: go on with --resume, or choose another --out"
+                f"{out} exists and holds a training: go on with --resume, or choose another --out"
             )
         refuse_existing(out)
         out.mkdir(parents=True)
         write_json(out / BEGUN, asked)
+
+
+def check_new(out: Path) -> None:
+    """Refuse a folder in which no training can begin.
+
+    Raises:
+        InputError: it exists.
+    """
+    if (out / BEGUN).exists():
+        raise InputError(
+            f"{out} exists and holds a training: go on with --resume, or choose another --out"
+        )
+    refuse_existing(out)
 
 
 def _told(member: Member) -> dict[str, Any]:
