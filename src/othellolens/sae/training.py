@@ -3,7 +3,7 @@
 Members whose recipes agree in `static()` and that read the same site are stacked (`sae.stack`).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -91,6 +91,7 @@ class Training:
         check_members(members, source)
         self.plan, self.source, self.seed = plan, source, seed
         self.mixer = Mixer(source, batch=team.share(plan.batch), seed=seed)
+        self._batches: Generator[SiteRows] | None = None
         self.groups = [
             _Group(part, _trainer(part, source, plan, team)) for part in _stacks(members, plan)
         ]
@@ -107,15 +108,14 @@ class Training:
 
     def steps(self) -> Iterator[dict[str, SAEStep]]:
         """Train to the end of the plan; what is reported of every member, by its name."""
-        batches = self.mixer.batches(self.done)
+        self._batches = self.mixer.batches(self.done)
         while self.done < self.plan.steps:
-            rows = next(batches)
+            rows = next(self._batches)
             yield {
                 member.name: step
                 for group in self.groups
                 for member, step in zip(group.members, group.update(rows), strict=True)
             }
-        batches.close()
 
     def finish(self) -> Iterator[tuple[Member, SparseAutoencoder]]:
         """Hand the members over in eval mode, with metadata, their thresholds settled."""
@@ -129,9 +129,11 @@ class Training:
     def _fresh(self) -> dict[Site, Float[Tensor, "position _"]]:
         """The rows of the stream that come next, which nobody has learned from."""
         number = max(1, CALIBRATION_ROWS // self.mixer.batch)
-        batches = self.mixer.batches(self.plan.steps)
+        # Where the training just ended its stream goes on, and no window is read twice.
+        batches = self._batches or self.mixer.batches(self.plan.steps)
         rows = SiteRows.cat([next(batches) for _ in range(number)])
         batches.close()
+        self._batches = None
         return dict(rows.x)
 
     def _metadata(self, member: Member) -> dict[str, Any]:
