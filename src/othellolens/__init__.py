@@ -64,6 +64,7 @@ from .report.write import write_report
 from .runs import load_encoder, load_lens
 from .sae.autoencoder import Recipe, SparseAutoencoder
 from .sae.batch_topk import BatchTopK
+from .sae.foreign.forms import load_sae
 from .sae.gated import Gated
 from .sae.gated_p_anneal import GatedPAnneal
 from .sae.grid import grid
@@ -151,6 +152,7 @@ __all__ = [
     "load_games",
     "load_gpt",
     "load_lens",
+    "load_sae",
     "logit_lens",
     "open_shards",
     "openings",

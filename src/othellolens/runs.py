@@ -11,8 +11,7 @@ from .lens import Lens
 from .othello.games import Games, random_games, share_games
 from .othello.records import load_games
 from .probes.linear import KIND, load_probe
-from .sae.autoencoder import CONFIG as SAE_CONFIG
-from .sae.files import load_sae
+from .sae.foreign.forms import is_sae, read_sae
 
 HELD_SEED = 1
 """Seed of the held-out games: no verb trains on it unless told to."""
@@ -38,19 +37,24 @@ def apart(train: Games, held: Games) -> tuple[Games, Games]:
 
 
 def load_encoder(path: str | Path) -> Encoder:
-    """An SAE or a probe from its folder, recognised by content; where it is from is in `metadata`.
+    """An SAE or a probe, recognised by content; where it is from is in `metadata`.
+
+    Args:
+        path: a folder of ours; an SAE in any form that `load_sae` reads.
 
     Raises:
         InputError: no such folder, of no known kind, or damaged.
     """
     path = Path(path)
-    if not path.is_dir():
+    if not path.exists():
         raise InputError(f"there is no folder {path}")
-    if (path / SAE_CONFIG).exists():
-        return load_sae(path)
+    if is_sae(path):
+        return read_sae(path)
     if (path / CONFIG).exists() and read_json(path / CONFIG).get("kind") == KIND:
         return load_probe(path)
-    raise InputError(f"{path} holds neither an SAE ({SAE_CONFIG}) nor a probe ({CONFIG})")
+    if (path / CONFIG).exists():
+        raise InputError(f"{path} holds neither an SAE nor a probe")
+    return read_sae(path)
 
 
 def is_model(path: str | Path) -> bool:

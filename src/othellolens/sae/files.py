@@ -1,4 +1,4 @@
-"""Reading SAEs from SAELens' own folder (version 6), which is also the one that we write.
+"""Reading SAEs from SAELens' own folder, which is also the one that we write (as version 6).
 
 What SAELens has no name for is saved as what encodes alike: BatchTopK, Matryoshka and ProLU as
 `jumprelu`, p-annealing as `standard`, its gated form as `gated`. Which it was stands in the
@@ -23,7 +23,7 @@ from .topk import TopK
 
 
 def load_sae(path: Path) -> SparseAutoencoder:
-    """An SAE in eval mode with its metadata, from a folder that we or SAELens (6) wrote.
+    """An SAE in eval mode with its metadata, from a folder that we or SAELens wrote.
 
     Raises:
         InputError: a file is missing or damaged, the architecture is unknown, or keys or shapes
@@ -42,8 +42,15 @@ def load_sae(path: Path) -> SparseAutoencoder:
     sae = recipe.build(d_in, d_out=out, skip=skip)
     tensors = read_tensors(path / WEIGHTS)
     load_tensors(sae, str(path / WEIGHTS), _folded(config, tensors))
-    sae.metadata = dict(config.get("metadata") or {})
+    sae.metadata = dict(config.get("metadata") or _flat(config))
     return sae.eval()
+
+
+def _flat(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What SAELens before version 6 wrote side by side with the shape."""
+    return {
+        key: config[key] for key in ("model_name", "hook_name", "context_size") if key in config
+    }
 
 
 def load_tensors(sae: SparseAutoencoder, what: str, tensors: Mapping[str, Tensor]) -> None:
@@ -73,7 +80,7 @@ def _check_inference(path: Path, config: Mapping[str, Any]) -> None:
 
 def _recipe(path: Path, config: Mapping[str, Any], width: int) -> tuple[Recipe, str]:
     """The recipe, as it was where the file says so, and the architecture's name in SAELens."""
-    kind = str(config.get("architecture"))
+    kind = _kind(config)
     metadata: Mapping[str, Any] = config.get("metadata") or {}
     details: Mapping[str, Any] = metadata.get("training_architecture_details") or {}
     name = str(metadata.get("training_architecture"))
@@ -85,7 +92,7 @@ def _recipe(path: Path, config: Mapping[str, Any], width: int) -> tuple[Recipe, 
         "standard": lambda: Relu(width),
         "jumprelu": lambda: JumpRelu(width),
         "gated": lambda: Gated(width),
-        "topk": lambda: TopK(width, k=_whole(path, config.get("k"))),
+        "topk": lambda: TopK(width, k=_whole(path, _k(config))),
     }
     if base not in recipes:
         raise InputError(
@@ -93,6 +100,17 @@ def _recipe(path: Path, config: Mapping[str, Any], width: int) -> tuple[Recipe, 
             f" their transcoders, and what othellolens wrote ({', '.join(OURS)})"
         )
     return recipes[base](), kind
+
+
+def _kind(config: Mapping[str, Any]) -> str:
+    """The architecture; before version 6 a TopK was `standard` with another activation."""
+    if config.get("activation_fn_str", config.get("activation_fn")) == "topk":
+        return "topk"
+    return str(config.get("architecture") or "standard")
+
+
+def _k(config: Mapping[str, Any]) -> object:
+    return config.get("k", (config.get("activation_fn_kwargs") or {}).get("k"))
 
 
 def _tuple(value: Any) -> Any:
@@ -112,6 +130,9 @@ def _folded(config: Mapping[str, Any], tensors: dict[str, Tensor]) -> dict[str, 
     times the norm of their decoder row. Both are other weights of the same function.
     """
     tensors = {name: tensor.float() for name, tensor in tensors.items()}
+    scaling = tensors.pop("scaling_factor", None)
+    if config.get("finetuning_scaling_factor") and scaling is not None and "W_dec" in tensors:
+        tensors["W_dec"] = tensors["W_dec"] * scaling[:, None]
     if config.get("rescale_acts_by_decoder_norm") and {"W_dec", "W_enc", "b_enc"} <= set(tensors):
         norm = tensors["W_dec"].norm(dim=1)
         tensors["W_dec"] = tensors["W_dec"] / norm[:, None]

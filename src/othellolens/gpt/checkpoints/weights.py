@@ -113,7 +113,7 @@ def _load(path: Path) -> object:
             warnings.simplefilter("ignore")
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        if re.search(r"[Uu]nsupported (global|class)", str(error)):
+        if re.search(r"unsupported (global|class)", str(error), re.IGNORECASE):
             raise InputError(
                 f"{path} holds code or objects beside tensors; nothing of it was run: ask its"
                 " author for a state dict, or better a safetensors file"

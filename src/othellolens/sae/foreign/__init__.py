@@ -1,0 +1,1 @@
+"""SAEs that other libraries wrote, read as ours."""
