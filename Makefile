@@ -14,10 +14,12 @@ test: $(VENV)/installed-dev
 	scripts/check
 	$(BIN)/python -m pytest
 
-# Our model against TransformerLens' on the same weights; nothing comes from a model hub.
-test-interop: .venv-tl3/installed .venv-tl4/installed
-	HF_HUB_OFFLINE=1 .venv-tl3/bin/python -m pytest -c interop/pytest.ini interop
-	HF_HUB_OFFLINE=1 .venv-tl4/bin/python -m pytest -c interop/pytest.ini interop
+# Our model against TransformerLens' on the same weights, and our SAEs against those of sae-lens,
+# dictionary-learning and sparsify; nothing comes from a model hub.
+test-interop: .venv-tl3/installed .venv-tl4/installed .venv-saes/installed
+	HF_HUB_OFFLINE=1 .venv-tl3/bin/python -m pytest -c interop/models/pytest.ini interop/models
+	HF_HUB_OFFLINE=1 .venv-tl4/bin/python -m pytest -c interop/models/pytest.ini interop/models
+	HF_HUB_OFFLINE=1 .venv-saes/bin/python -m pytest -c interop/saes/pytest.ini interop/saes
 
 .venv-tl3/installed: TL := 3.9.0
 .venv-tl4/installed: TL := 4.3.0
@@ -25,6 +27,15 @@ test-interop: .venv-tl3/installed .venv-tl4/installed
 	$(PYTHON) -m venv $(@D)
 	$(@D)/bin/pip install -q --disable-pip-version-check -c constraints.txt \
 		-e . transformer-lens==$(TL) pytest
+	touch $@
+
+# Two of these pin versions that exclude one another, for parts that are not used here.
+.venv-saes/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/pip install -q --disable-pip-version-check -c constraints.txt \
+		-e . sae-lens==6.54.12 natsort schedulefree zstandard pytest
+	$(@D)/bin/pip install -q --disable-pip-version-check --no-deps \
+		dictionary-learning==0.1.0 eai-sparsify==1.3.3
 	touch $@
 
 check: $(VENV)/installed-dev

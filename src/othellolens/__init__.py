@@ -16,7 +16,6 @@ from .evaluation.scores import Scores, score
 from .evaluation.verdict import Verdict, judge
 from .gpt.cache import ActivationCache, logit_lens
 from .gpt.checkpoints.forms import save_as
-from .gpt.hub import push_to_hub
 from .gpt.legality import Legality, legality
 from .gpt.model import GPT, untrained
 from .gpt.processing import (
@@ -61,7 +60,7 @@ from .othello.transpositions import Transposition, Transpositions
 from .probes.accuracy import probe_accuracy
 from .probes.linear import LinearProbe, ProbePlan, fit_probe
 from .report.write import write_report
-from .runs import load_encoder, load_lens
+from .runs import load_encoder, load_lens, push_to_hub
 from .sae.autoencoder import Recipe, SparseAutoencoder
 from .sae.batch_topk import BatchTopK
 from .sae.foreign.forms import load_sae

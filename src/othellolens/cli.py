@@ -233,6 +233,8 @@ def verb_train_sae(
 def evaluate(
     run: Run,
     *,
+    model: str | None = None,
+    site: str | None = None,
     games: str = "2000",
     alone: bool = False,
     probe: ProbePlan = ProbePlan(),  # noqa: B008
@@ -242,7 +244,10 @@ def evaluate(
     """Judge an SAE or a probe against exact board truth, beside floors and ceilings; or a model.
 
     Args:
-        run: folder of an SAE, a probe or a model; "mini" is the model that ships.
+        run: folder of an SAE (of other libraries, too), a probe or a model; "mini" is the model
+            that ships.
+        model: of an SAE or a probe, where its folder does not say it, or another.
+        site: where to read, likewise.
         games: a file of held-out games, or how many random ones to make.
         alone: leave out the baselines.
         probe: how the probe that is the ceiling is fitted.
@@ -258,7 +263,7 @@ def evaluate(
         say(_card_text(card))
         write_result(json, card.to_dict())
         return
-    lens = load_lens(run)
+    lens = load_lens(run, model=model, site=site)
     trained_on = str(lens.encoder.metadata.get("games", ""))
     apart(Games(held.moves[:0], trained_on), held)
     contest = Contest(lens.model, lens.site, random_games(50_000, seed=seed), held, seed, progress)
@@ -277,19 +282,27 @@ def report(
     run: Run,
     *,
     out: Path,
+    model: str | None = None,
+    site: str | None = None,
     games: str = "1000",
     replace: bool = False,
 ) -> None:
     """Write pages with boards for every feature of an SAE or probe; they open from disk.
 
     Args:
-        run: folder of an SAE or a probe.
+        run: folder of an SAE (of other libraries, too) or a probe.
         out: the folder to write.
+        model: where the folder does not say it, or another.
+        site: where to read, likewise.
         games: a file of held-out games, or how many random ones to make.
         replace: replace a report that is there already.
     """
     refuse_existing(out, unless=MARKER if replace else None)
-    held, progress, lens = games_of(games, HELD_SEED), Progress(), load_lens(run)
+    held, progress, lens = (
+        games_of(games, HELD_SEED),
+        Progress(),
+        load_lens(run, model=model, site=site),
+    )
     _, scores = judge(lens, held, watch=partial(progress, "judging"))
     write_report(out, lens, scores, None, held, replace=replace, watch=progress)
     progress.close()

@@ -5,13 +5,16 @@ from pathlib import Path
 from .artifact import CONFIG, read_json
 from .encoder import Encoder
 from .errors import InputError
+from .gpt.hub import push_to_hub as push_gpt
 from .gpt.runs import BEGUN, load_gpt
 from .gpt.sites import Site
 from .lens import Lens
 from .othello.games import Games, random_games, share_games
 from .othello.records import load_games
 from .probes.linear import KIND, load_probe
+from .sae.autoencoder import SparseAutoencoder
 from .sae.foreign.forms import is_sae, read_sae
+from .sae.hub import push_sae
 
 HELD_SEED = 1
 """Seed of the held-out games: no verb trains on it unless told to."""
@@ -63,6 +66,28 @@ def is_model(path: str | Path) -> bool:
     if str(path) == "mini" or begun.is_file():
         return True
     return config.is_file() and read_json(config).get("kind") == "gpt"
+
+
+def push_to_hub(what: SparseAutoencoder | str | Path, repo: str, *, private: bool = False) -> str:
+    """Give a model or an SAE away: upload it to the Hugging Face hub with a card made from it.
+
+    Args:
+        what: the folder of a finished training, of a model or an SAE; an SAE; "mini" for ours.
+        repo: "user/repo"; for an SAE also "user/repo:folder". Made if need be.
+        private: if the repository is made, let nobody else see it.
+
+    Returns:
+        Its address. `load_gpt(repo)` or `load_sae(repo)` loads it.
+
+    You are known by the token of `hf auth login`; $HF_ENDPOINT names another server.
+
+    Raises:
+        InputError: neither a finished model nor an SAE, huggingface-hub is not installed, or the
+            hub refuses.
+    """
+    if isinstance(what, SparseAutoencoder) or is_sae(Path(what)):
+        return push_sae(what, repo, private=private)
+    return push_gpt(what, repo, private=private)
 
 
 def load_lens(path: str | Path, *, model: str | None = None, site: str | None = None) -> Lens:

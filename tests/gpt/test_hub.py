@@ -8,9 +8,11 @@ import pytest
 from reference.hub import Hub
 from reference.tiny import tiny_model
 
+import othellolens as ol
 from othellolens.errors import InputError
 from othellolens.gpt.hub import model_card, push_to_hub
 from othellolens.gpt.runs import load_gpt, load_gpt_run, save_gpt
+from othellolens.sae.topk import TopK
 
 
 class FakeApi:
@@ -29,10 +31,13 @@ class FakeApi:
         self.said.append((repo, private, exist_ok))
         return f"{self.hub.url}/{repo}"
 
-    def upload_folder(self, *, repo_id: str, folder_path: Path, commit_message: str) -> None:
+    def upload_folder(
+        self, *, repo_id: str, folder_path: Path, commit_message: str, path_in_repo: str | None
+    ) -> None:
+        head = f"{path_in_repo}/" if path_in_repo else ""
         for path in folder_path.iterdir():
-            self.said.append(path.name)
-            self.hub.add(repo_id, path.name, path.read_bytes())
+            self.said.append(head + path.name)
+            self.hub.add(repo_id, head + path.name, path.read_bytes())
 
 
 @pytest.fixture
@@ -103,3 +108,33 @@ def test_a_hub_that_does_not_answer(
         with pytest.raises(InputError, match="the hub did not take me/tiny") as caught:
             push_to_hub("mini", "me/tiny")
         assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("repo", ["me/sae", "me/saes:layer_3/topk"])
+def test_an_sae_that_is_pushed_can_be_loaded(
+    repo: str, api: type[FakeApi], hub: Hub, tmp_path: Path
+) -> None:
+    sae = TopK(12, k=3).build(8, seed=1).eval()
+    sae.metadata = {"model_name": "mini", "hook_name": "blocks.3.hook_resid_post", "l0": 3.0}
+    sae.save(tmp_path / "sae")
+    (tmp_path / "sae/checkpoint.pt").write_bytes(b"not for others")
+    address = ol.push_to_hub(tmp_path / "sae", repo)
+    name, _, inside = repo.partition(":")
+    assert address == f"{hub.url}/{name}"
+    head = f"{inside}/" if inside else ""
+    wanted = ["README.md", "cfg.json", "sae_weights.safetensors"]
+    assert sorted(api.said[1:]) == [head + file for file in wanted]
+    back = ol.load_sae(repo)
+    assert back.recipe == sae.recipe
+    assert bool((back.W_enc == sae.W_enc).all())
+    card = hub.files[f"/{name}/resolve/main/{head}README.md"].decode()
+    for text in (
+        "library_name: saelens\n",
+        f'ol.load_sae("{repo}")',
+        "| architecture | topk |",
+        "| hook_name | blocks.3.hook_resid_post |",
+        '"k": 3',
+    ):
+        assert text in card
+    assert str(tmp_path) not in card
+    assert ol.push_to_hub(sae, repo) == address

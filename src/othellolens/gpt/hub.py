@@ -39,7 +39,7 @@ def push_to_hub(folder: str | Path, repo: str, *, private: bool = False) -> str:
         for name in (CONFIG, own.WEIGHTS):
             shutil.copy(path / name, work)
         (Path(work) / _CARD).write_text(model_card(model, config, repo))
-        return _upload(Path(work), repo, private)
+        return upload(Path(work), repo, private, "Upload an Othello-GPT of OthelloLens")
 
 
 def model_card(model: GPT, config: Mapping[str, Any], repo: str) -> str:
@@ -69,7 +69,19 @@ def model_card(model: GPT, config: Mapping[str, Any], repo: str) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _upload(folder: Path, repo: str, private: bool) -> str:
+def upload(folder: Path, repo: str, private: bool, message: str, inside: str = "") -> str:
+    """Put all files of a folder into a repository of the hub; its address.
+
+    Args:
+        folder: what to upload.
+        repo: "user/repo"; made if need be.
+        private: if the repository is made, let nobody else see it.
+        message: of the commit.
+        inside: the folder of the repository to put it in.
+
+    Raises:
+        InputError: huggingface-hub is not installed, or the hub refuses.
+    """
     try:
         from huggingface_hub import HfApi
     except ImportError:
@@ -78,7 +90,7 @@ def _upload(folder: Path, repo: str, private: bool) -> str:
     try:
         address = api.create_repo(repo, private=private, exist_ok=True)
         api.upload_folder(
-            repo_id=repo, folder_path=folder, commit_message="Upload an Othello-GPT of OthelloLens"
+            repo_id=repo, folder_path=folder, commit_message=message, path_in_repo=inside or None
         )
     except Exception as error:  # its own, and those of the HTTP library that it uses this year
         first = str(error).strip().split("\n")[0]

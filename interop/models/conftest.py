@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 
-sys.path += [str(Path(__file__).parent), str(Path(__file__).parent.parent / "tests")]
+sys.path += [str(Path(__file__).parent), str(Path(__file__).parents[2] / "tests")]
 
 from peers import KINDS, VERSION, peer
 from reference.tiny import tiny_model
