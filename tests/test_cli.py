@@ -235,7 +235,7 @@ def test_bad_input_is_refused_in_one_line(
             ["fit-probe", "--out", new, "--model", gpt, "--games", str(bad / "no such file")],
             "no file",
         ),
-        (["evaluate", str(bad)], "neither an SAE"),
+        (["evaluate", str(bad)], "holds no SAE of .* and no probe"),
         (["evaluate", str(bad / "nowhere")], "no folder"),
         (["games", "--count", "5", "--out", str(home / "games.txt")], "exists"),
         (["games", "--count", "5", "--out", str(tmp_path / "games.csv")], "in one of these ways"),

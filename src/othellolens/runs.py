@@ -13,7 +13,7 @@ from .othello.games import Games, random_games, share_games
 from .othello.records import load_games
 from .probes.linear import KIND, load_probe
 from .sae.autoencoder import SparseAutoencoder
-from .sae.foreign.forms import is_sae, read_sae
+from .sae.foreign.forms import is_sae, nothing, read_sae
 from .sae.hub import push_sae
 
 HELD_SEED = 1
@@ -55,9 +55,7 @@ def load_encoder(path: str | Path) -> Encoder:
         return read_sae(path)
     if (path / CONFIG).exists() and read_json(path / CONFIG).get("kind") == KIND:
         return load_probe(path)
-    if (path / CONFIG).exists():
-        raise InputError(f"{path} holds neither an SAE nor a probe")
-    return read_sae(path)
+    raise InputError(f"{nothing(path)}, and no probe of ours")
 
 
 def is_model(path: str | Path) -> bool:

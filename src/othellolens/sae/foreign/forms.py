@@ -71,10 +71,11 @@ def read_sae(path: Path) -> SparseAutoencoder:
         return notebook.read(path)
     if (path / CONFIG).is_file():
         return read_sae_lens(path)
-    raise InputError(_nothing(path))
+    raise InputError(nothing(path))
 
 
-def _nothing(path: Path) -> str:
+def nothing(path: Path) -> str:
+    """What is said of a place that holds no SAE, or several."""
     several = (sparsify.among(path) or notebook.versions(path)) if path.is_dir() else []
     if several:
         return f"{path} holds several SAEs ({', '.join(several)}): name one of them"
