@@ -1,11 +1,11 @@
-# make demo | test | test-interop | check | bench | bench-game | bench-model: each makes its own .venv first.
+# make demo | test | test-interop | check | bench | bench-game | bench-model | bench-sae: each makes its own .venv first.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install -q --disable-pip-version-check -c constraints.txt
 export TORCHINDUCTOR_CACHE_DIR ?= $(CURDIR)/$(VENV)/inductor
 
-.PHONY: demo test test-interop check bench bench-game bench-model clean
+.PHONY: demo test test-interop check bench bench-game bench-model bench-sae clean
 
 demo: $(VENV)/installed
 	$(BIN)/othellolens demo --out demo --replace
@@ -51,6 +51,9 @@ bench-game: $(VENV)/installed .venv-peers/installed
 
 bench-model: .venv-tl3/installed
 	.venv-tl3/bin/python benchmarks/model.py
+
+bench-sae: .venv-saes/installed
+	.venv-saes/bin/python benchmarks/sae.py
 
 # The peers of the benchmarks, in an environment of their own.
 .venv-peers/installed: $(BIN)/python

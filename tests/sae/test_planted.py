@@ -18,7 +18,7 @@ from reference.planted import (
     recovery,
 )
 
-from othellolens.sae import topk
+from othellolens.sae import aux_k
 from othellolens.sae.autoencoder import Recipe, SparseAutoencoder
 from othellolens.sae.batch_topk import BatchTopK
 from othellolens.sae.gated import Gated
@@ -114,12 +114,8 @@ def test_auxk_brings_the_dead_back_and_only_with_its_gradient(
     plan = SAEPlan(rows=400_000, batch=1000, lr=3e-3, dead_after=5000)
     assert dead_at_the_end(TopK(WIDTH, k=2), plan) < 0.4
     assert dead_at_the_end(TopK(WIDTH, k=2, aux=0.0), plan) > 0.6
-    whole = topk.aux_k
-
-    def without_encoder(z: torch.Tensor, *rest: torch.Tensor) -> torch.Tensor:
-        return whole(z.detach(), *rest)
-
-    monkeypatch.setattr(topk, "aux_k", without_encoder)
+    whole = aux_k.encoded
+    monkeypatch.setattr(aux_k, "encoded", lambda *weights: whole(*weights).detach())
     assert dead_at_the_end(TopK(WIDTH, k=2), plan) > 0.6
 
 

@@ -137,6 +137,8 @@ class SparseAutoencoder(Autoencoder):
     """The SAELens architecture that encodes as this one does in eval mode."""
     resampled: ClassVar[bool] = False
     """Whether the training loop gives dead features a new start (see `sae.dead`)."""
+    separable: bool = False
+    """Whether the loss of a batch is the mean of the losses of its parts; see `SAETrainer`."""
     saved: ClassVar[tuple[str, ...]] = ("W_enc", "b_enc", "W_dec", "b_dec")
     """Names of the tensors that `encode` and `decode` need."""
     offsets: ClassVar[tuple[str, ...]] = ("b_enc",)

@@ -9,35 +9,49 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from .autoencoder import SparseAutoencoder
+
 
 def aux_k(
-    z: Float[Tensor, "... position feature"],
+    sae: SparseAutoencoder,
+    x: Float[Tensor, "... position d_in"],
     left_over: Float[Tensor, "... position d_out"],
-    W_dec: Float[Tensor, "... feature d_out"],
     dead: Bool[Tensor, "... feature"],
 ) -> Float[Tensor, "..."]:
     """The loss of the dead features, one value a member; 0 where none is dead.
 
     Args:
-        z: what the features see, before a ReLU would cut it: dead ones seldom clear zero.
+        sae: with W_enc, b_enc, W_dec and b_dec.
+        x: what it reads.
         left_over: y - y^.
-        W_dec: the decoder.
         dead: which features count as dead.
     """
-    left_over = left_over.detach()
-    if z.dim() == 3:
-        members = zip(z, left_over, W_dec, dead, strict=True)
-        return torch.stack([_aux_k(*member) for member in members])
-    return _aux_k(z, left_over, W_dec, dead)
+    left_over, b_enc = left_over.detach(), sae.b_enc
+    if not bool(dead.any()):
+        return left_over.new_zeros(left_over.shape[:-2])
+    centred = sae.centred(x)
+    if sae.members is None:
+        return _aux_k(centred, left_over, sae.W_enc, b_enc, sae.W_dec, dead)  # pyright: ignore
+    every = centred.expand(sae.members, *centred.shape[-2:])
+    parts = zip(every, left_over, sae.W_enc, b_enc, sae.W_dec, dead, strict=True)  # pyright: ignore
+    return torch.stack([_aux_k(*part) for part in parts])
 
 
-def _aux_k(z: Tensor, left_over: Tensor, W_dec: Tensor, dead: Tensor) -> Tensor:
+def _aux_k(
+    x: Tensor, left_over: Tensor, W_enc: Tensor, b_enc: Tensor, W_dec: Tensor, dead: Tensor
+) -> Tensor:
     number, d_out = int(dead.sum()), left_over.shape[1]
     if not number:
         return left_over.new_zeros(())
-    weak = z[:, dead]
+    # What they see before a ReLU would cut it: dead features seldom clear zero.
+    weak = encoded(x, W_enc[:, dead], b_enc[dead])
     kept = weak.topk(min(max(1, d_out // 2), number), dim=1)
     chosen = torch.zeros_like(weak).scatter(1, kept.indices, kept.values)
     error = ((chosen @ W_dec[dead]).float() - left_over).pow(2).sum(1).mean()
     spread = (left_over - left_over.mean(0)).pow(2).sum(1).mean()
     return d_out * error / spread.clamp(min=1e-12)
+
+
+def encoded(x: Tensor, W_enc: Tensor, b_enc: Tensor) -> Tensor:
+    """What features see."""
+    return x @ W_enc + b_enc

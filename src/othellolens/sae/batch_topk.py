@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from .autoencoder import Loss, Sparse, SparseAutoencoder, Weights, fresh, squared_error
 from .aux_k import aux_k
-from .selection import cut, keep_largest
+from .products import kept
+from .selection import cut
 
 
 @dataclass(frozen=True)
@@ -62,12 +63,10 @@ class BatchTopKSAE(SparseAutoencoder):
         y: Float[Tensor, "... position d_out"],
         dead: Bool[Tensor, "... feature"],
     ) -> tuple[Loss, Float[Tensor, "... position feature"]]:
-        z = self._seen(x)
-        features = keep_largest(z.relu(), self.ks)
-        rebuilt = self.rebuilt(x, features)
-        error = squared_error(rebuilt, y)
-        revival = self.each("aux") * aux_k(z, y - rebuilt, self.W_dec, dead)
-        return Loss(error, torch.zeros_like(error), revival), features
+        found = kept(self, x, self.ks, each=False)
+        error = squared_error(found.rebuilt, y)
+        revival = self.each("aux") * aux_k(self, x, y - found.rebuilt, dead)
+        return Loss(error, torch.zeros_like(error), revival), found.features
 
     @torch.no_grad()
     def calibrate(self, x: Float[Tensor, "position d_in"]) -> None:

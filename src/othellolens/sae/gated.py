@@ -87,6 +87,7 @@ class GatedSAE(Gate):
     """See the head of this file."""
 
     architecture: ClassVar[str] = "gated"
+    separable: bool = True
 
     def activity(self, pi: Float[Tensor, "... position feature"]) -> Float[Tensor, "..."]:
         return pi.sum(-1).mean(-1)

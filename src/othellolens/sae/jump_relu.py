@@ -73,6 +73,7 @@ class JumpReluSAE(SparseAutoencoder):
     def __init__(self, recipes: Sequence[JumpRelu], weights: Weights) -> None:
         super().__init__(recipes, weights)
         self.form, self.bandwidth = recipes[0].form, recipes[0].bandwidth
+        self.separable = self.form != "target"
         self.b_enc = nn.Parameter(weights.b_enc)
         start = torch.full_like(weights.b_enc, recipes[0].threshold)
         self.threshold = nn.Parameter(start)

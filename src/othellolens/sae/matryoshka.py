@@ -88,7 +88,7 @@ class MatryoshkaSAE(SparseAutoencoder):
         *inner, last = self._by_level(x, features)
         error = squared_error(last, y)
         more = sum((squared_error(guess, y) for guess in inner), torch.zeros_like(error))
-        revival = self.each("aux") * aux_k(z, y - last, self.W_dec, dead)
+        revival = self.each("aux") * aux_k(self, x, y - last, dead)
         return Loss(error, torch.zeros_like(error), more + revival), features
 
     def _by_level(self, x: Tensor, features: Tensor) -> Iterator[Tensor]:

@@ -43,6 +43,7 @@ class ProLUSAE(SparseAutoencoder):
     architecture: ClassVar[str] = "prolu"
     saved_as: ClassVar[str] = "jumprelu"
     resampled: ClassVar[bool] = True
+    separable: bool = True
     saved: ClassVar[tuple[str, ...]] = ("W_enc", "b_enc", "W_dec", "b_dec", "threshold")
     offsets: ClassVar[tuple[str, ...]] = ("threshold",)
     b_enc: Tensor

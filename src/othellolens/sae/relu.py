@@ -52,6 +52,7 @@ class ReluSAE(SparseAutoencoder):
     architecture: ClassVar[str] = "relu"
     saved_as: ClassVar[str] = "standard"
     resampled: ClassVar[bool] = True
+    separable: bool = True
 
     def __init__(self, recipes: Sequence[Relu], weights: Weights) -> None:
         super().__init__(recipes, weights)

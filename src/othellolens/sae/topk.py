@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from ..errors import InputError
 from .autoencoder import Loss, Sparse, SparseAutoencoder, Weights, fresh, squared_error
 from .aux_k import aux_k
+from .products import kept
 from .selection import keep_top
 
 
@@ -61,12 +62,10 @@ class TopKSAE(SparseAutoencoder):
         y: Float[Tensor, "... position d_out"],
         dead: Bool[Tensor, "... feature"],
     ) -> tuple[Loss, Float[Tensor, "... position feature"]]:
-        z = self._seen(x)
-        features = keep_top(z.relu(), self.ks)
-        rebuilt = self.rebuilt(x, features)
-        error = squared_error(rebuilt, y)
-        revival = self.each("aux") * aux_k(z, y - rebuilt, self.W_dec, dead)
-        return Loss(error, torch.zeros_like(error), revival), features
+        found = kept(self, x, self.ks, each=True)
+        error = squared_error(found.rebuilt, y)
+        revival = self.each("aux") * aux_k(self, x, y - found.rebuilt, dead)
+        return Loss(error, torch.zeros_like(error), revival), found.features
 
     def calibrate(self, x: Float[Tensor, "position d_in"]) -> None:
         pass

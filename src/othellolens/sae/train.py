@@ -13,11 +13,15 @@ from ..gpt.parallel import Team
 from .autoencoder import Loss, Recipe, SparseAutoencoder
 from .dead import Silence, resample
 from .plan import SAEPlan, SAEStep
+from .products import fired
 from .stack import build_stack, member
 from .steering import Steering
 
 CALIBRATION_ROWS = 65_536
 """Fresh rows on which thresholds are settled after the training."""
+_PART_BYTES = 1 << 24
+# Features of one part of a batch: what exceeds 32 MiB is handed back to the system after each use,
+# and page-faulted in again. Parts made a step at width 4,096 a third faster.
 
 
 class SAETrainer:
@@ -124,19 +128,37 @@ class SAETrainer:
         plan, sae = self.plan, self.sae.train()
         sae.progress = self.done / plan.steps
         dead = self.silence.longer_than(plan.patience)
-        bf16 = plan.precision == "bf16"
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=bf16):
-            loss, features = sae.loss(x, y, dead)
-        loss.total().sum().backward()
+        loss, on = self._backward(x, y, dead)
         self._descend()
         rows = len(x) * self.team.size
-        fired = self.team.total((features.detach() > 0).sum(-2))
-        self.silence.see(fired, rows)
-        l0 = fired.sum(-1) / rows
+        on = self.team.total(on)
+        self.silence.see(on, rows)
+        l0 = on.sum(-1) / rows
         self.steering.move(sae, l0)
         self.done += 1
         self._revive(x, y)
         return self._told(loss, l0, dead.sum(-1), (y - y.mean(0)).pow(2).sum(1).mean())
+
+    def _backward(self, x: Tensor, y: Tensor, dead: Tensor) -> tuple[Loss, Tensor]:
+        """The loss of a batch, its gradients in place, and how often each feature is on."""
+        losses: list[Tensor] = []
+        on: Tensor | int = 0
+        bf16 = self.plan.precision == "bf16"
+        for rows in self._parts(len(x)):
+            with torch.autocast(x.device.type, torch.bfloat16, enabled=bf16):
+                loss, features = self.sae.loss(x[rows], y[rows], dead)
+            share = (rows.stop - rows.start) / len(x)
+            (share * loss.total().sum()).backward()
+            losses.append(share * torch.stack(loss).detach())
+            on = on + fired(features)
+        return Loss(*torch.stack(losses).sum(0)), torch.as_tensor(on)
+
+    def _parts(self, rows: int) -> list[slice]:
+        """A batch in parts whose features lie in memory that the allocator keeps, on a CPU."""
+        most = rows
+        if self.sae.separable and self.sae.W_dec.device.type == "cpu":
+            most = max(64, _PART_BYTES // (4 * self.sae.width * (self.sae.members or 1)))
+        return [slice(first, min(first + most, rows)) for first in range(0, rows, most)]
 
     def _descend(self) -> None:
         sae = self.sae
