@@ -218,6 +218,13 @@ class SparseAutoencoder(Autoencoder):
         """What the encoder's product sees: x - b_dec, or x in a transcoder."""
         return x if self.transcodes else x - self.b_dec[..., None, :]
 
+    def pre_activations(
+        self, x: Float[Tensor, "... position d_in"]
+    ) -> Float[Tensor, "... position feature"]:
+        """What each feature sees, of an architecture with b_enc."""
+        b_enc: Tensor = self.b_enc  # pyright: ignore
+        return self.centred(x) @ self.W_enc + b_enc[..., None, :]
+
     def save(self, path: str | Path) -> None:
         """Write the folder that SAELens 6 reads: cfg.json and sae_weights.safetensors.
 

@@ -51,11 +51,8 @@ class BatchTopKSAE(SparseAutoencoder):
     def encode(
         self, x: Float[Tensor, "... position d_in"]
     ) -> Float[Tensor, "... position feature"]:
-        z = self._seen(x)
+        z = self.pre_activations(x)
         return z.relu() * (z > self.threshold[..., None, :])
-
-    def _seen(self, x: Tensor) -> Tensor:
-        return self.centred(x) @ self.W_enc + self.b_enc[..., None, :]
 
     def loss(
         self,
@@ -70,4 +67,4 @@ class BatchTopKSAE(SparseAutoencoder):
 
     @torch.no_grad()
     def calibrate(self, x: Float[Tensor, "position d_in"]) -> None:
-        self.threshold.fill_(cut(self._seen(x).relu(), self.ks[0] * len(x)))
+        self.threshold.fill_(cut(self.pre_activations(x).relu(), self.ks[0] * len(x)))

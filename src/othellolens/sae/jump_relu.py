@@ -81,11 +81,8 @@ class JumpReluSAE(SparseAutoencoder):
     def encode(
         self, x: Float[Tensor, "... position d_in"]
     ) -> Float[Tensor, "... position feature"]:
-        z = self._seen(x)
+        z = self.pre_activations(x)
         return z.relu() * (z > self.threshold[..., None, :])
-
-    def _seen(self, x: Tensor) -> Tensor:
-        return self.centred(x) @ self.W_enc + self.b_enc[..., None, :]
 
     def loss(
         self,
@@ -95,7 +92,7 @@ class JumpReluSAE(SparseAutoencoder):
     ) -> tuple[Loss, Float[Tensor, "... position feature"]]:
         with torch.no_grad():
             self.threshold.clamp_(min=0)
-        z = self._seen(x).float()
+        z = self.pre_activations(x).float()
         features: Any = _Jump.apply(z, self.threshold, self.bandwidth)
         error = squared_error(self.rebuilt(x, features), y)
         short = (self.threshold[..., None, :] - z).relu() * dead[..., None, :]
@@ -113,7 +110,7 @@ class JumpReluSAE(SparseAutoencoder):
     def calibrate(self, x: Float[Tensor, "position d_in"]) -> None:
         self.threshold.clamp_(min=0)
         if self.recipe.sparsity_target is not None:
-            z = self._seen(x)
+            z = self.pre_activations(x)
             margin = (z - self.threshold).masked_fill(z <= 0, float("-inf"))
             self.threshold.add_(cut(margin, self.recipe.sparsity_target * len(x))).clamp_(min=0)
 

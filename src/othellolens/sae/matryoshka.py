@@ -71,11 +71,8 @@ class MatryoshkaSAE(SparseAutoencoder):
     def encode(
         self, x: Float[Tensor, "... position d_in"]
     ) -> Float[Tensor, "... position feature"]:
-        z = self._seen(x)
+        z = self.pre_activations(x)
         return z.relu() * (z > self.threshold[..., None, :])
-
-    def _seen(self, x: Tensor) -> Tensor:
-        return self.centred(x) @ self.W_enc + self.b_enc[..., None, :]
 
     def loss(
         self,
@@ -83,7 +80,7 @@ class MatryoshkaSAE(SparseAutoencoder):
         y: Float[Tensor, "... position d_out"],
         dead: Bool[Tensor, "... feature"],
     ) -> tuple[Loss, Float[Tensor, "... position feature"]]:
-        z = self._seen(x)
+        z = self.pre_activations(x)
         features = keep_largest(z.relu(), self.ks)
         *inner, last = self._by_level(x, features)
         error = squared_error(last, y)
@@ -104,4 +101,4 @@ class MatryoshkaSAE(SparseAutoencoder):
 
     @torch.no_grad()
     def calibrate(self, x: Float[Tensor, "position d_in"]) -> None:
-        self.threshold.fill_(cut(self._seen(x).relu(), self.ks[0] * len(x)))
+        self.threshold.fill_(cut(self.pre_activations(x).relu(), self.ks[0] * len(x)))

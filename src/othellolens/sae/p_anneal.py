@@ -68,7 +68,7 @@ class PAnnealSAE(SparseAutoencoder):
     def encode(
         self, x: Float[Tensor, "... position d_in"]
     ) -> Float[Tensor, "... position feature"]:
-        return (self.centred(x) @ self.W_enc + self.b_enc[..., None, :]).relu()
+        return self.pre_activations(x).relu()
 
     def loss(
         self,
@@ -84,7 +84,7 @@ class PAnnealSAE(SparseAutoencoder):
     @torch.no_grad()
     def calibrate(self, x: Float[Tensor, "position d_in"]) -> None:
         if self.recipe.sparsity_target is not None:
-            z = self.centred(x) @ self.W_enc + self.b_enc
+            z = self.pre_activations(x)
             self.b_enc.sub_(cut(z, self.recipe.sparsity_target * len(x)))
 
 

@@ -63,13 +63,12 @@ def kept(
         ks: of each member, how many features stay a row.
         each: in every row, or on average over the batch.
     """
-    b_enc: Tensor = sae.b_enc  # pyright: ignore
     if not _worth(sae, x, ks):
-        z = (sae.centred(x) @ sae.W_enc + b_enc[..., None, :]).relu()
+        z = sae.pre_activations(x).relu()
         features = keep_top(z, [int(k) for k in ks]) if each else keep_largest(z, ks)
         return Kept(sae.rebuilt(x, features), features)
     offset, bf16 = None if sae.transcodes else sae.b_dec, torch.is_autocast_enabled("cpu")
-    weights = (sae.W_enc, b_enc, sae.W_dec)
+    weights = (sae.W_enc, sae.b_enc, sae.W_dec)
     out, *entries = _Sparse.apply(x, *weights, offset, ks[0], each, bf16)  # pyright: ignore
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that the layout is in beta

@@ -63,7 +63,7 @@ class ReluSAE(SparseAutoencoder):
     def encode(
         self, x: Float[Tensor, "... position d_in"]
     ) -> Float[Tensor, "... position feature"]:
-        return (self.centred(x) @ self.W_enc + self.b_enc[..., None, :]).relu()
+        return self.pre_activations(x).relu()
 
     def loss(
         self,
@@ -82,5 +82,5 @@ class ReluSAE(SparseAutoencoder):
         if self.tied:
             self.W_enc.copy_(self.W_dec.mT)
         if self.recipe.sparsity_target is not None:
-            z = self.centred(x) @ self.W_enc + self.b_enc
+            z = self.pre_activations(x)
             self.b_enc.sub_(cut(z, self.recipe.sparsity_target * len(x)))

@@ -51,10 +51,7 @@ class TopKSAE(SparseAutoencoder):
     def encode(
         self, x: Float[Tensor, "... position d_in"]
     ) -> Float[Tensor, "... position feature"]:
-        return keep_top(self._seen(x).relu(), self.ks)
-
-    def _seen(self, x: Tensor) -> Tensor:
-        return self.centred(x) @ self.W_enc + self.b_enc[..., None, :]
+        return keep_top(self.pre_activations(x).relu(), self.ks)
 
     def loss(
         self,

@@ -21,7 +21,7 @@ CALIBRATION_ROWS = 65_536
 """Fresh rows on which thresholds are settled after the training."""
 _PART_BYTES = 1 << 24
 # Features of one part of a batch: what exceeds 32 MiB is handed back to the system after each use,
-# and page-faulted in again. Parts made a step at width 4,096 a third faster.
+# and page-faulted in again.
 
 
 class SAETrainer:
