@@ -6,36 +6,21 @@ Kogge-Stone's (https://www.chessprogramming.org/Kogge-Stone_Algorithm). A kernel
 is first called and then kept on disk; it releases the GIL, so that threads share out the games.
 """
 
-import inspect
-from collections.abc import Callable
-from typing import Any, TypeVar, cast
-
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from ..compiled import F, compiled
 from .squares import MAX_PLIES
 
 Words = NDArray[np.uint64]
-F = TypeVar("F", bound=Callable[..., Any])
 
 _BLOCK = 256
 # Games in lockstep: their boards stay in the first-level cache.
 
 
-def _compiled(function: F, *, inline: bool = False) -> F:
-    """Compile with numba, bare of the type checks that tests put around every function."""
-    bare = inspect.unwrap(function)
-    try:
-        return cast(F, numba.njit(cache=True, nogil=True, forceinline=inline)(bare))
-    except RuntimeError:
-        # Nowhere to keep what is compiled (a read-only installation and home): compile each time.
-        return cast(F, numba.njit(nogil=True, forceinline=inline)(bare))
-
-
 def _inlined(function: F) -> F:
-    """The same for a step of a kernel: a call inside a loop would keep it from being vectorised."""
-    return _compiled(function, inline=True)
+    """For a step of a kernel: a call inside a loop would keep it from being vectorised."""
+    return compiled(function, inline=True)
 
 
 _0, _1, _2, _3, _4, _7, _8, _9, _56 = (np.uint64(n) for n in (0, 1, 2, 3, 4, 7, 8, 9, 56))
@@ -90,21 +75,21 @@ def _flips(move: np.uint64, mine: np.uint64, theirs: np.uint64) -> np.uint64:
     return straight | _between(move, mine, inner, _7) | _between(move, mine, inner, _9)
 
 
-@_compiled
+@compiled
 def legal_moves(mine: Words, theirs: Words, out: Words) -> None:
     """The squares on which the side that owns `mine` may play; all one-dimensional."""
     for i in range(len(out)):
         out[i] = _legal(mine[i], theirs[i])
 
 
-@_compiled
+@compiled
 def flipped_by(move: Words, mine: Words, theirs: Words, out: Words) -> None:
     """What a disc of mine on `move` turns over; all one-dimensional."""
     for i in range(len(out)):
         out[i] = _flips(move[i], mine[i], theirs[i])
 
 
-@_compiled
+@compiled
 def _pass_if_stuck(mine: Words, theirs: Words, moves: Words, black: NDArray[np.uint8]) -> None:
     """Hand the move over wherever the side to move has none and the other side has."""
     stuck = _0
@@ -120,7 +105,7 @@ def _pass_if_stuck(mine: Words, theirs: Words, moves: Words, black: NDArray[np.u
                     black[i] ^= 1
 
 
-@_compiled
+@compiled
 def _make(move: Words, mine: Words, theirs: Words) -> None:
     """Make one move in each game and turn the boards round; where `move` is 0 nothing changes."""
     for i in range(len(move)):
@@ -174,7 +159,7 @@ def _drawn(moves: np.uint64, draw: np.uint64) -> np.uint64:
     return square + (_1 if rank >= ((moves >> square) & _1) else _0)
 
 
-@_compiled
+@compiled
 def play(first: np.uint64, seed: np.uint64, start: Words, out: NDArray[np.int8]) -> None:
     """Games number `first`, `first + 1`, ... of a seed, uniformly at random.
 
@@ -208,7 +193,7 @@ def play(first: np.uint64, seed: np.uint64, start: Words, out: NDArray[np.int8])
                 out[begin + i, ply] = told[ply, i]
 
 
-@_compiled
+@compiled
 def replay(
     games: NDArray[np.int8],
     rows: NDArray[np.int64],
@@ -288,7 +273,7 @@ def _read(
     return wrong != _0
 
 
-@_compiled
+@compiled
 def _first_wrong(told: NDArray[np.int8], legal: Words) -> int:
     """The game of a block that cannot go on as `told` [ply, game] says in its last row."""
     last = len(told) - 1
@@ -302,7 +287,7 @@ def _first_wrong(told: NDArray[np.int8], legal: Words) -> int:
     return -1
 
 
-@_compiled
+@compiled
 def labels(mine: Words, theirs: Words, out: NDArray[np.int8]) -> None:
     """[position, 64]: 0 mine, 1 theirs, 2 empty."""
     for i in range(len(out)):
@@ -312,7 +297,7 @@ def labels(mine: Words, theirs: Words, out: NDArray[np.int8]) -> None:
             out[i, s] = np.int8(2) - np.int8(taken)
 
 
-@_compiled
+@compiled
 def perft(mine: np.uint64, theirs: np.uint64, depth: int) -> int:
     """Leaves below a position; a pass counts as a ply, a finished game as one leaf for good."""
     moves = _legal(mine, theirs)

@@ -6,28 +6,18 @@ in the same order however many there are. Floats are compared as integers: for t
 order is the same, and all others are below.
 """
 
-import inspect
-from collections.abc import Callable
-from typing import Any, TypeVar, cast
-
-import numba
 import numpy as np
 from numpy.typing import NDArray
+
+from ..compiled import F, compiled
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int32]
 Longs = NDArray[np.int64]
-F = TypeVar("F", bound=Callable[..., Any])
 
 
 def _compiled(function: F) -> F:
-    """Compile with numba, bare of the type checks that tests put around every function."""
-    bare = inspect.unwrap(function)
-    try:
-        return cast(F, numba.njit(cache=True, nogil=True, fastmath=True)(bare))
-    except RuntimeError:
-        # Nowhere to keep what is compiled (a read-only installation and home): compile each time.
-        return cast(F, numba.njit(nogil=True, fastmath=True)(bare))
+    return compiled(function, fastmath=True)
 
 
 NEAR = 1 << 22
