@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from .activations.rows import read_rows, same_rows
+from .concepts import ConceptSet
 from .encoder import Encoder
 from .errors import InputError
 from .gpt.model import GPT
@@ -23,6 +25,19 @@ class Read:
     boards: Boards
     x: Float[Tensor, "position d_in"]
     features: Float[Tensor, "position feature"]
+
+    def facts(self, concepts: ConceptSet) -> Bool[Tensor, "position concept"]:
+        """Which concepts hold at these positions."""
+        return concepts.of(self.boards)
+
+
+@runtime_checkable
+class Reads(Protocol):
+    """What a judge needs: boards and features of the same rows, some games at a time."""
+
+    def read(self, games: Games, *, batch: int = 64) -> Iterator[Read]:
+        """Every position that can be read, in order, `batch` games at a time."""
+        ...
 
 
 @dataclass(frozen=True)

@@ -72,7 +72,7 @@ def test_an_encoder_that_is_the_truth_scores_one(player: GPT, held: Games) -> No
     scores = score(count(lens, held, standard(), peak=torch.linspace(0.5, 3, 248)))
     for names in (("mine", "theirs"), ("empty",), ("legal",)):
         assert scores.coverage(*names) == pytest.approx(1.0)
-        assert scores.coverage(*names, single_threshold=True) == pytest.approx(1.0)
+        assert scores.coverage(*names, thresholds="global") == pytest.approx(1.0)
     matches = scores.matches()
     exists = scores.exists.tolist()
     for feature, concept in enumerate(standard().concepts):
@@ -125,7 +125,7 @@ def test_scores_equal_loops(player: GPT, held: Games) -> None:
     kept = [c for c in range(60) if min(counts.holds[:, c].tolist()) > 0]
     chosen = []
     for concept in kept:
-        options = [(f1(CHOOSE, t, f, concept), -t, -f) for t in range(10) for f in range(64)]
+        options = [(f1(CHOOSE, t, f, concept), -t, -f) for t in range(11) for f in range(64)]
         best = max(options)
         chosen.append(f1(SCORE, -best[1], -best[2], concept))
     assert scores.coverage("legal") == pytest.approx(sum(chosen) / len(chosen), abs=1e-6)
@@ -162,8 +162,8 @@ def test_what_is_chosen_is_chosen_on_even_games_alone(player: GPT, held: Games) 
         return torch.cat([odd * honest + (1 - odd) * noise, (1 - odd) * honest + odd * noise], 1)
 
     scores = score(count(oracle(player, held, cheat), held, family("mine")))
-    assert int(scores.best[0, 1]) == 1
-    assert float(scores.best_f1[0]) < 0.9
+    assert int(scores.per_concept.feature[0]) == 1
+    assert float(scores.per_concept.measure()[0]) < 0.9
 
 
 def test_reconstruction_equals_loops(player: GPT, held: Games) -> None:

@@ -5,21 +5,27 @@ machines merge by `+`. Even-numbered games are counted apart from odd ones: what
 chosen on the even half and scored on the odd one.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Bool, Float, Int64, Integer
 from torch import Tensor
 
 from ..concepts import ConceptSet
 from ..errors import InputError
-from ..lens import Lens, Read
+from ..lens import Read, Reads
 from ..othello.games import Games
+from ..othello.workers import shared_out
 
 CHOOSE, SCORE = 0, 1
 """The halves: games of even number, games of odd number."""
-THRESHOLDS = tuple(step / 10 for step in range(10))
+THRESHOLDS = tuple(step / 10 for step in range(11))
 """A feature is on where it exceeds this share of its peak (Karvonen et al. 2024, section 4)."""
+MEMORY = 4 * 2**30
+"""Bytes that the counts of one call may take, unless it is told otherwise."""
+_FEATURES = 32
+# Features that one thread counts at a time.
 
 
 @dataclass(frozen=True)
@@ -29,13 +35,13 @@ class Counts:
     concepts: ConceptSet
     thresholds: tuple[float, ...]
     peak: Float[Tensor, " feature"]
-    """The activation that counts as 1 when thresholds are applied."""
+    """The activation that counts as 1 when thresholds are applied; never below 0."""
     positions: Int64[Tensor, " half"]
     fires: Int64[Tensor, "half threshold feature"]
     """Positions at which the feature exceeds threshold * peak."""
     holds: Int64[Tensor, "half concept"]
     """Positions at which the concept holds."""
-    both: Int64[Tensor, "half threshold feature concept"]
+    both: Integer[Tensor, "half threshold feature concept"]
     """Positions at which both are so."""
 
     def __add__(self, other: "Counts") -> "Counts":
@@ -50,14 +56,12 @@ class Counts:
                 "counts add up only over the same concepts, thresholds and peaks:"
                 " pass the peaks of the first to count(..., peak=...)"
             )
-        return Counts(
-            self.concepts,
-            self.thresholds,
-            self.peak,
-            self.positions + other.positions,
-            self.fires + other.fires,
-            self.holds + other.holds,
-            self.both + other.both,
+        return replace(
+            self,
+            positions=self.positions + other.positions,
+            fires=self.fires + other.fires,
+            holds=self.holds + other.holds,
+            both=self.both + other.both,
         )
 
     def only(self, *families: str) -> "Counts":
@@ -72,69 +76,135 @@ class Counts:
         )
 
 
-def peaks(lens: Lens, games: Games, *, most: int = 500) -> Float[Tensor, " feature"]:
+def peaks(reads: Reads, games: Games, *, most: int = 500) -> Float[Tensor, " feature"]:
     """The largest activation of each feature on the first `most` games of the choosing half."""
     seen: Tensor | None = None
-    for read in lens.read(games[: 2 * most]):
+    for read in reads.read(games[: 2 * most]):
         chosen = read.features[read.boards.at[:, 0] % 2 == CHOOSE]
         if len(chosen):
             top = chosen.amax(0)
             seen = top if seen is None else torch.maximum(seen, top)
     if seen is None:
         raise InputError("there are no games to judge on")
-    return seen
+    return seen.clamp(min=0)
+
+
+def bytes_needed(features: int, concepts: int, thresholds: int = len(THRESHOLDS)) -> int:
+    """Memory that `count` takes, beside one batch of features: 4 bytes a number."""
+    return 4 * 2 * thresholds * features * concepts
 
 
 def count(
-    lens: Lens,
+    reads: Reads,
     games: Games,
     concepts: ConceptSet,
     *,
     thresholds: tuple[float, ...] = THRESHOLDS,
     peak: Float[Tensor, " feature"] | None = None,
+    memory: int = MEMORY,
 ) -> Counts:
     """Count how often each feature is on and each concept holds, together and apart.
 
-    Memory: 8 bytes x 2 halves x thresholds x features x concepts, and one batch of features.
+    Memory: 4 bytes x 2 halves x thresholds x features x concepts, and one batch of features.
 
     Args:
-        lens: model, site and encoder.
+        reads: a lens, or anything else that gives boards and features of the same rows.
         games: held-out games.
         concepts: what to look for.
-        thresholds: shares of a feature's peak, from 0 to below 1.
-        peak: what counts as a feature's 1; by default `peaks(lens, games)`.
+        thresholds: shares of a feature's peak, ascending, from 0.
+        peak: what counts as a feature's 1; by default `peaks(reads, games)`.
+        memory: bytes that the counts may take; see `chunks`.
+
+    Raises:
+        InputError: the thresholds do not ascend from 0 or above, there are no games, or the counts
+            do not fit into `memory`.
     """
-    peak = peaks(lens, games) if peak is None else peak
-    counts = _zeros(concepts, thresholds, peak)
-    for read in lens.read(games):
-        _add(counts, read, concepts.of(read.boards))
-    return counts
+    _check(thresholds)
+    peak = (peaks(reads, games) if peak is None else peak).clamp(min=0)
+    needed = bytes_needed(len(peak), len(concepts), len(thresholds))
+    if needed > memory:
+        raise InputError(
+            f"counts of {len(peak):,} features and {len(concepts):,} concepts take"
+            f" {needed / 2**30:.1f} GiB, and {memory / 2**30:.1f} GiB are allowed: count fewer"
+            " concepts at a time (evaluation.counts.chunks cuts them)"
+        )
+    return counted(reads.read(games), concepts, thresholds, peak)
 
 
-def _zeros(concepts: ConceptSet, thresholds: tuple[float, ...], peak: Tensor) -> Counts:
-    features, levels, facts = len(peak), len(thresholds), len(concepts)
+def chunks(
+    concepts: ConceptSet,
+    features: int,
+    *,
+    thresholds: int = len(THRESHOLDS),
+    memory: int = MEMORY,
+) -> Iterator[ConceptSet]:
+    """Concepts in parts whose counts fit into `memory` bytes; at least one concept a part."""
+    most = max(1, memory // bytes_needed(features, 1, thresholds))
+    for first in range(0, len(concepts), most):
+        yield ConceptSet(concepts.concepts[first : first + most])
+
+
+def counted(
+    batches: Iterator[Read],
+    concepts: ConceptSet,
+    thresholds: tuple[float, ...],
+    peak: Float[Tensor, " feature"],
+) -> Counts:
+    """Counts of what was read; their slow twin is in `tests/reference`."""
+    features, levels = len(peak), len(thresholds)
+    fires = torch.zeros(features, 2, levels, dtype=torch.int64)
+    both = torch.zeros(features, 2, levels, len(concepts), dtype=torch.int32)
+    positions = torch.zeros(2, dtype=torch.int64)
+    holds = torch.zeros(2, len(concepts), dtype=torch.int64)
+    bars = torch.stack([threshold * peak for threshold in thresholds], 1).float()
+    for read in batches:
+        facts, half = read.facts(concepts), (read.boards.at[:, 0] % 2).to(torch.uint8)
+        for side in (CHOOSE, SCORE):
+            positions[side] += (half == side).sum()
+            holds[side] += facts[half == side].sum(0)
+        _tally(read.features, bars, half, facts, fires, both)
     return Counts(
         concepts,
         thresholds,
         peak,
-        torch.zeros(2, dtype=torch.int64),
-        torch.zeros(2, levels, features, dtype=torch.int64),
-        torch.zeros(2, facts, dtype=torch.int64),
-        torch.zeros(2, levels, features, facts, dtype=torch.int64),
+        positions,
+        _at_least(fires, 2).permute(1, 2, 0),
+        holds,
+        _at_least(both, 2).permute(1, 2, 0, 3),
     )
 
 
-def _add(counts: Counts, read: Read, facts: Bool[Tensor, "position concept"]) -> None:
-    for half in (CHOOSE, SCORE):
-        rows = read.boards.at[:, 0] % 2 == half
-        features, holds = read.features[rows], facts[rows].float()
-        counts.positions[half] += len(features)
-        counts.holds[half] += facts[rows].sum(0)
-        for level, threshold in enumerate(counts.thresholds):
-            on = fired(features, counts.peak, threshold)
-            counts.fires[half, level] += on.sum(0)
-            # Products of 0 and 1 in float32: exact up to 2^24 positions a batch.
-            counts.both[half, level] += (on.float().T @ holds).long()
+def _tally(
+    features: Float[Tensor, "position feature"],
+    bars: Float[Tensor, "feature threshold"],
+    half: Tensor,
+    facts: Bool[Tensor, "position concept"],
+    fires: Tensor,
+    both: Tensor,
+) -> None:
+    from . import kernels
+
+    starts, holding = kernels.lists(facts.numpy())
+    columns = features.detach().float().cpu().T.contiguous().numpy()
+    limits, halves, fired, together = (x.numpy() for x in (bars, half, fires, both))
+
+    def part(i: int, j: int) -> None:
+        kernels.tally(columns[i:j], limits[i:j], halves, starts, holding, fired[i:j], together[i:j])
+
+    shared_out(part, len(columns), _FEATURES)
+
+
+def _at_least(counts: Tensor, axis: int) -> Tensor:
+    """From how often each threshold was the highest that was exceeded to how often it was."""
+    for level in range(counts.shape[axis] - 2, -1, -1):
+        counts.select(axis, level).add_(counts.select(axis, level + 1))
+    return counts
+
+
+def _check(thresholds: tuple[float, ...]) -> None:
+    ascending = all(a < b for a, b in zip(thresholds, thresholds[1:], strict=False))
+    if not thresholds or thresholds[0] < 0 or not ascending:
+        raise InputError(f"thresholds ascend from 0 or above: not {thresholds}")
 
 
 def fired(

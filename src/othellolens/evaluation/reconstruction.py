@@ -14,10 +14,10 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from ..concepts import cells
-from ..lens import Lens
+from ..lens import Reads
 from ..othello.games import Games
 from .counts import CHOOSE, SCORE, Counts, count, fired
-from .scores import precision
+from .measures import Table, precision
 
 PRECISION = 0.95
 SUPPORT = 10
@@ -36,7 +36,7 @@ class Reconstruction(NamedTuple):
 
 
 def reconstruct(
-    lens: Lens,
+    reads: Reads,
     games: Games,
     *,
     counts: Counts | None = None,
@@ -44,16 +44,16 @@ def reconstruct(
     """Rebuild boards from high-precision features.
 
     Args:
-        lens: model, site and encoder.
+        reads: a lens, or anything else that gives boards and features of the same rows.
         games: held-out games; even ones choose, odd ones are scored.
         counts: counts of this lens on these games; by default of the 128 mine / theirs facts. The
             concepts that they count are those that are rebuilt.
     """
-    counts = count(lens, games, cells()) if counts is None else counts
-    labels = (precision(counts, CHOOSE) >= PRECISION) & (counts.both[CHOOSE] >= SUPPORT)
+    counts = count(reads, games, cells()) if counts is None else counts
+    labels = labelled(counts)
     tallies = torch.zeros(2, len(counts.thresholds), 3, dtype=torch.int64)
-    for read in lens.read(games):
-        truth = counts.concepts.of(read.boards)
+    for read in reads.read(games):
+        truth = read.facts(counts.concepts)
         half = read.boards.at[:, 0] % 2
         for level, threshold in enumerate(counts.thresholds):
             on = fired(read.features, counts.peak, threshold)
@@ -69,6 +69,13 @@ def reconstruct(
         counts.thresholds[level],
         int(labels[level].any(1).sum()),
     )
+
+
+def labelled(counts: Counts) -> Bool[Tensor, "threshold feature concept"]:
+    """Which concepts each feature stands for, by its precision on the choosing half."""
+    both, fires = counts.both[CHOOSE], counts.fires[CHOOSE][..., None]
+    right = precision(Table(both, fires, counts.holds[CHOOSE], counts.positions[CHOOSE]))
+    return (right >= PRECISION) & (both >= SUPPORT)
 
 
 def _tally(

@@ -1,15 +1,24 @@
-"""Scores: precision, recall and F1 of features as detectors of concepts, from counts alone."""
+"""Scores: features as detectors of concepts, from counts alone.
+
+Whatever is chosen - the feature, its threshold - is chosen on the even games; what is reported is
+of the odd ones.
+"""
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple, TypeAlias
 
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from ..concepts import Concept
+from ..concepts import Concept, ConceptSet
 from ..errors import InputError
 from .counts import CHOOSE, SCORE, Counts
+from .measures import MEASURES, Measure, Table
+
+Thresholds: TypeAlias = Literal["concept", "feature", "global"]
+"""How many thresholds there are: one for each pair of feature and concept, one for each feature,
+or a single one for all, as the published code takes it."""
 
 
 class Match(NamedTuple):
@@ -23,20 +32,27 @@ class Match(NamedTuple):
     f1: float
 
 
-def precision(counts: Counts, half: int) -> Float[Tensor, "threshold feature concept"]:
-    """Share of the feature's positions at which the concept holds; 0 where it never fires."""
-    return counts.both[half] / counts.fires[half].clamp(min=1)[..., None]
+@dataclass(frozen=True)
+class Detectors:
+    """For each concept a feature and a threshold, and how the two did on the scoring half."""
 
+    level: Int64[Tensor, " concept"]
+    """Which of the thresholds."""
+    feature: Int64[Tensor, " concept"]
+    both: Int64[Tensor, " concept"]
+    """Positions at which the feature is on and the concept holds."""
+    fires: Int64[Tensor, " concept"]
+    holds: Int64[Tensor, " concept"]
+    positions: int
 
-def recall(counts: Counts, half: int) -> Float[Tensor, "threshold feature concept"]:
-    """Share of the concept's positions at which the feature is on; 0 where it never holds."""
-    return counts.both[half] / counts.holds[half].clamp(min=1)
+    def measure(self, name: str = "f1") -> Float[Tensor, " concept"]:
+        """Each detector by "precision", "recall", "f1", "lift" or "mcc" (see `measures`).
 
-
-def f1(counts: Counts, half: int) -> Float[Tensor, "threshold feature concept"]:
-    """2 TP / (fires + holds); 0 where both are 0."""
-    total = counts.fires[half][..., None] + counts.holds[half]
-    return 2 * counts.both[half] / total.clamp(min=1)
+        Raises:
+            InputError: there is no such measure.
+        """
+        positions = torch.tensor(self.positions)
+        return measure_of(name)(Table(self.both, self.fires, self.holds, positions))
 
 
 @dataclass(frozen=True)
@@ -45,19 +61,32 @@ class Scores:
 
     counts: Counts
     exists: Bool[Tensor, " concept"]
-    """Concepts that occur in both halves; only they are averaged over."""
-    best: Int64[Tensor, "concept 2"]
-    """(threshold index, feature) of each concept's best detector on the choosing half."""
-    best_f1: Float[Tensor, " concept"]
-    """Its F1 on the scoring half."""
-    single_f1: Float[Tensor, " concept"]
-    """The same with one threshold for all concepts, as the published code does it."""
-    single_threshold: float
-    """That threshold: the best mean F1 on the choosing half."""
+    """Concepts that are true somewhere and false somewhere in both halves; only they are averaged
+    over."""
+    per_concept: Detectors
+    """The best feature at its best threshold."""
+    per_feature: Detectors
+    """The same where every feature has one threshold: that of its own best match."""
+    single: Detectors
+    """The same with one threshold for all: the one with the best mean."""
     match: Int64[Tensor, "feature 2"]
     """(threshold index, concept) that each feature detects best on the choosing half."""
 
-    def coverage(self, *families: str, single_threshold: bool = False) -> float:
+    @property
+    def single_threshold(self) -> float:
+        """The one threshold of `single`."""
+        return self.counts.thresholds[int(self.single.level[0])]
+
+    def detector(self, thresholds: Thresholds = "concept") -> Detectors:
+        """The detectors with so many thresholds."""
+        kinds = {"concept": self.per_concept, "feature": self.per_feature, "global": self.single}
+        if thresholds not in kinds:
+            raise InputError(f"thresholds are per {', '.join(kinds)}: not {thresholds!r}")
+        return kinds[thresholds]
+
+    def coverage(
+        self, *families: str, thresholds: Thresholds = "concept", measure: str = "f1"
+    ) -> float:
         """Mean over concepts of the F1 of the best single feature (Karvonen et al. 2024, eq. 3).
 
         Feature and threshold are chosen on one half of the games and scored on the other; the mean
@@ -66,8 +95,15 @@ class Scores:
         Args:
             families: which concepts, e.g. "legal"; by default "mine" and "theirs", the published
                 board-state coverage without blanks.
-            single_threshold: one threshold for all concepts, as the published code takes it.
+            thresholds: how many of them: per "concept", per "feature", or one "global" one, as the
+                published code takes it.
+            measure: "f1", "lift", "mcc", "precision" or "recall".
         """
+        values = self.detector(thresholds).measure(measure)
+        return float(values[self.where(*families)].mean())
+
+    def where(self, *families: str) -> Bool[Tensor, " concept"]:
+        """The concepts of some families ("mine" and "theirs" by default) that exist."""
         wanted = families or ("mine", "theirs")
         chosen = [concept.family in wanted for concept in self.counts.concepts.concepts]
         where = torch.tensor(chosen) & self.exists
@@ -76,54 +112,123 @@ class Scores:
                 f"no concept of {', '.join(wanted)} was counted: choose of"
                 f" {', '.join(self.counts.concepts.families)}"
             )
-        return float((self.single_f1 if single_threshold else self.best_f1)[where].mean())
+        return where
 
     def matches(self) -> list[Match]:
         """For every feature the concept that it detects best."""
-        return [
-            self._match(feature, level, concept)
-            for feature, (level, concept) in enumerate(self.match.tolist())
-        ]
+        levels, concepts = self.match.unbind(1)
+        return self._matches(levels, torch.arange(len(levels)), concepts)
 
-    def detectors(self) -> list[Match]:
+    def detectors(self, thresholds: Thresholds = "concept") -> list[Match]:
         """For every concept the feature that detects it best."""
+        found = self.detector(thresholds)
+        return self._matches(found.level, found.feature, torch.arange(len(found.level)))
+
+    def _matches(self, levels: Tensor, features: Tensor, concepts: Tensor) -> list[Match]:
+        found = _detectors(self.counts, levels, features, concepts)
+        measured = [found.measure(name).tolist() for name in ("precision", "recall", "f1")]
+        names = self.counts.concepts.concepts
+        rows = zip(*(x.tolist() for x in (features, levels, concepts)), *measured, strict=True)
         return [
-            self._match(feature, level, concept)
-            for concept, (level, feature) in enumerate(self.best.tolist())
+            Match(feature, self.counts.thresholds[level], names[concept], *numbers)
+            for feature, level, concept, *numbers in rows
         ]
 
-    def _match(self, feature: int, level: int, concept: int) -> Match:
-        counts = self.counts
-        hits = int(counts.both[SCORE, level, feature, concept])
-        fires = int(counts.fires[SCORE, level, feature])
-        holds = int(counts.holds[SCORE, concept])
-        return Match(
-            feature,
-            counts.thresholds[level],
-            counts.concepts.concepts[concept],
-            hits / max(1, fires),
-            hits / max(1, holds),
-            2 * hits / max(1, fires + holds),
-        )
+
+def measure_of(name: str) -> Measure:
+    """The measure of a name.
+
+    Raises:
+        InputError: there is none.
+    """
+    if name not in MEASURES:
+        raise InputError(f"no measure {name!r}: choose of {', '.join(MEASURES)}")
+    return MEASURES[name]
 
 
-def score(counts: Counts) -> Scores:
-    """Choose detectors on the choosing half and score them on the scoring half."""
-    chosen, scored = f1(counts, CHOOSE), f1(counts, SCORE)
-    exists = (counts.holds > 0).all(0)
-    _, features, concepts = chosen.shape
-    flat = chosen.flatten(0, 1).argmax(0)
-    best = torch.stack([flat // features, flat % features], 1)
-    by_level = chosen.amax(1)[:, exists].mean(1)
-    level = int(by_level.argmax()) if bool(exists.any()) else 0
+def measured(
+    counts: Counts, half: int, level: int, name: str = "f1"
+) -> Float[Tensor, "feature concept"]:
+    """Every feature at one threshold as a detector of every concept."""
+    fires, positions = counts.fires[half, level][:, None], counts.positions[half]
+    table = Table(counts.both[half, level], fires, counts.holds[half], positions)
+    return measure_of(name)(table)
+
+
+def score(counts: Counts, *, by: str = "f1") -> Scores:
+    """Choose detectors on the choosing half and score them on the scoring half.
+
+    Memory: some copies of [feature, concept] floats; one threshold at a time.
+
+    Args:
+        counts: of a lens on held-out games.
+        by: what the choice maximises: "f1", "lift" or "mcc".
+    """
+    features, concepts = counts.both.shape[2:]
+    if not features or not concepts:
+        raise InputError("there are no features or no concepts to score")
+    exists = ((counts.holds > 0) & (counts.holds < counts.positions[:, None])).all(0)
+    concept, match = _Best(concepts), _Best(features)
+    means = []
+    for level in range(len(counts.thresholds)):
+        values = measured(counts, CHOOSE, level, by)
+        top = values.max(0)
+        concept.see(level, top.values, top.indices)
+        means.append(float(top.values[exists].mean()) if bool(exists.any()) else 0.0)
+        own = values.max(1)
+        match.see(level, own.values, own.indices)
+    single = means.index(max(means))
     every = torch.arange(concepts)
-    by_feature = chosen.transpose(0, 1).flatten(1).argmax(1)
     return Scores(
         counts,
         exists,
-        best,
-        scored[best[:, 0], best[:, 1], every],
-        scored[level, chosen[level].argmax(0), every],
-        counts.thresholds[level],
-        torch.stack([by_feature // concepts, by_feature % concepts], 1),
+        _detectors(counts, concept.level, concept.index, every),
+        _detectors(counts, *_per_feature(counts, match.level, by), every),
+        _detectors(counts, *_at_level(counts, single, by), every),
+        torch.stack([match.level, match.index], 1),
     )
+
+
+class _Best:
+    """The largest of what was seen, the earlier and lower one where two are equal."""
+
+    def __init__(self, size: int) -> None:
+        self.value = torch.full((size,), float("-inf"))
+        self.level = torch.zeros(size, dtype=torch.int64)
+        self.index = torch.zeros(size, dtype=torch.int64)
+
+    def see(self, level: int, value: Tensor, index: Tensor) -> None:
+        better = value > self.value
+        self.value = torch.where(better, value, self.value)
+        self.level = torch.where(better, torch.tensor(level), self.level)
+        self.index = torch.where(better, index, self.index)
+
+
+def _per_feature(counts: Counts, levels: Tensor, by: str) -> tuple[Tensor, Tensor]:
+    every = torch.arange(len(levels))
+    both, fires = counts.both[CHOOSE, levels, every], counts.fires[CHOOSE, levels, every]
+    table = Table(both, fires[:, None], counts.holds[CHOOSE], counts.positions[CHOOSE])
+    feature = measure_of(by)(table).argmax(0)
+    return levels[feature], feature
+
+
+def _at_level(counts: Counts, level: int, by: str) -> tuple[Tensor, Tensor]:
+    feature = measured(counts, CHOOSE, level, by).argmax(0)
+    return torch.full_like(feature, level), feature
+
+
+def _detectors(counts: Counts, level: Tensor, feature: Tensor, concept: Tensor) -> Detectors:
+    return Detectors(
+        level,
+        feature,
+        counts.both[SCORE, level, feature, concept].long(),
+        counts.fires[SCORE, level, feature],
+        counts.holds[SCORE, concept],
+        int(counts.positions[SCORE]),
+    )
+
+
+def subset(concepts: ConceptSet, chosen: Tensor) -> ConceptSet:
+    """The concepts at which `chosen` is true."""
+    pairs = zip(concepts.concepts, chosen.tolist(), strict=True)
+    return ConceptSet(tuple(concept for concept, kept in pairs if kept))
