@@ -22,6 +22,7 @@ from .gpt.runs import load_gpt, train_gpt
 from .gpt.shape import PRESETS
 from .gpt.sites import Site
 from .gpt.train import GPTPlan
+from .leaderboards import leaderboard
 from .lens import Lens
 from .memory import keep_memory
 from .othello.games import Games, random_games
@@ -253,6 +254,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "evaluate": evaluate,
     "fit-probe": verb_fit_probe,
     "games": games,
+    "leaderboard": leaderboard,
     "report": report,
     "show": show,
     "sweep": sweep,

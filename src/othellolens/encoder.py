@@ -111,6 +111,74 @@ class PCA(Autoencoder):
         return _one_sign(features) @ self.basis.T + self.mean
 
 
+class ICA(Autoencoder):
+    """Independent components of a sample, each as two features (positive, negative).
+
+    Symmetric FastICA with g = tanh on the whitened sample (Hyvarinen 1999, IEEE Transactions on
+    Neural Networks 10, 626-634). Directions whose variance is below a millionth of the largest are
+    left out; what lies in them is not rebuilt.
+    """
+
+    mean: Tensor
+    unmixing: Tensor
+    mixing: Tensor
+
+    def __init__(
+        self,
+        sample: Float[Tensor, "position d_in"],
+        *,
+        seed: int = 0,
+        most: int = 200,
+        tolerance: float = 1e-4,
+    ) -> None:
+        """Find the components.
+
+        Args:
+            sample: activations; some hundred times as many as d_in.
+            seed: of the rotation to begin with.
+            most: iterations.
+            tolerance: stop when no component turns by more (1 - |cosine|).
+        """
+        super().__init__()
+        self.d_in = sample.shape[1]
+        self.register_buffer("mean", sample.mean(0))
+        centred = (sample - self.mean).double()
+        variance, axes = torch.linalg.eigh(centred.T @ centred / len(sample))
+        kept = variance > 1e-6 * variance[-1]
+        scale, axes = variance[kept].sqrt(), axes[:, kept]
+        rotation = _independent(((centred @ axes) / scale).to(sample.dtype), seed, most, tolerance)
+        self.register_buffer("unmixing", ((axes / scale) @ rotation.T).to(sample.dtype))
+        self.register_buffer("mixing", (rotation * scale @ axes.T).to(sample.dtype))
+
+    def encode(self, x: Float[Tensor, "position d_in"]) -> Float[Tensor, "position feature"]:
+        return _both_signs((x - self.mean) @ self.unmixing)
+
+    def decode(self, features: Float[Tensor, "position feature"]) -> Float[Tensor, "position d_in"]:
+        return _one_sign(features) @ self.mixing + self.mean
+
+
+def _independent(white: Tensor, seed: int, most: int, tolerance: float) -> Tensor:
+    """The rotation [component, axis] of a whitened sample at FastICA's fixed point."""
+    generator = torch.Generator().manual_seed(seed)
+    size = white.shape[1]
+    rotation = _nearest(torch.randn(size, size, generator=generator, dtype=torch.float64))
+    for _ in range(most):
+        g = torch.tanh(white @ rotation.T.to(white.dtype))
+        slope = (1 - g.pow(2)).mean(0).double()
+        turned = _nearest((g.T @ white).double() / len(white) - slope[:, None] * rotation)
+        moved = 1 - (turned * rotation).sum(1).abs()
+        rotation = turned
+        if float(moved.max()) < tolerance:
+            break
+    return rotation
+
+
+def _nearest(matrix: Tensor) -> Tensor:
+    """The orthogonal matrix that is nearest."""
+    left, _, right = torch.linalg.svd(matrix)
+    return left @ right
+
+
 class RandomDirections(Encoder):
     """Projections of the centred vectors on directions drawn uniformly from the sphere."""
 

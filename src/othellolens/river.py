@@ -1,16 +1,16 @@
 """The river: what it takes to set an encoder beside its floors and ceilings, in one call."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from functools import partial
-from typing import Any
+from dataclasses import dataclass, replace
+from functools import cache, partial
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from .activations.rows import read_rows
-from .encoder import PCA, Encoder, Neurons, RandomDirections
+from .encoder import ICA, PCA, Encoder, Neurons, RandomDirections
 from .evaluation.scores import Scores
 from .evaluation.verdict import Verdict, judge
 from .gpt.legality import Legality, legality
@@ -24,6 +24,7 @@ from .sae.autoencoder import Recipe, SparseAutoencoder
 from .sae.plan import SAEPlan
 from .sae.runs import train_sae
 
+SAE_OF_UNTRAINED = "SAE of an untrained model"
 Watch = Callable[[str, int, int], object]
 """Called with what is under way, how far it is, and how far it has to go."""
 
@@ -71,31 +72,55 @@ def fit_contender(contest: Contest, plan: ProbePlan, what: str) -> Encoder:
     )
 
 
+class Rival(NamedTuple):
+    """What stands beside an encoder; its lens is made when it is asked for."""
+
+    name: str
+    kind: str
+    """"floor" or "ceiling"."""
+    lens: Callable[[], Lens]
+
+
+def rivals(contest: Contest, recipe: Recipe, plan: SAEPlan, probe: ProbePlan) -> Iterator[Rival]:
+    """All floors and ceilings at a site.
+
+    The probe is told the truth and is the ceiling; raw neurons, of the site and of the MLP of its
+    layer, need no training and are the bar to pass. Principal and independent components and random
+    directions are what any basis gives, and a model of fresh weights what the input alone gives:
+    its raw neurons, and the same SAE trained on it.
+    """
+    model, site = contest.model, contest.site
+    sample = cache(lambda: _sample(model, site, contest.train))
+    blank = replace(contest, model=untrained(model, seed=contest.seed + 1))
+    mlp = Site("mlp_post", site.layer)
+
+    def of(encoder: Callable[[], Encoder], where: Contest = contest, at: Site = site) -> Lens:
+        return Lens(where.model, at, encoder())
+
+    seen = partial(fit_contender, contest, probe, "probe")
+    random = partial(_directions, sample, recipe.width, contest.seed)
+    floor = partial(train_contender, blank, recipe, plan, SAE_OF_UNTRAINED)
+    yield Rival("linear probe (supervised)", "ceiling", partial(of, seen))
+    yield Rival("neurons", "ceiling", partial(of, Neurons))
+    if site != mlp:
+        yield Rival(f"MLP neurons ({mlp})", "ceiling", partial(of, Neurons, contest, mlp))
+    yield Rival("PCA", "floor", partial(of, lambda: PCA(sample())))
+    yield Rival("ICA", "floor", partial(of, lambda: ICA(sample(), seed=contest.seed)))
+    yield Rival("random directions", "floor", partial(of, random))
+    yield Rival("neurons of an untrained model", "floor", partial(of, Neurons, blank))
+    yield Rival(SAE_OF_UNTRAINED, "floor", partial(of, floor, blank))
+
+
+_IN_SHORT = ("linear probe (supervised)", "neurons", "PCA", "random directions", SAE_OF_UNTRAINED)
+
+
 def baselines(
     contest: Contest, recipe: Recipe, plan: SAEPlan, probe: ProbePlan
 ) -> Iterator[tuple[str, Lens]]:
-    """The floors and ceilings that stand beside an SAE, each under its name.
-
-    The probe is told the truth and is the ceiling. Raw neurons, PCA and random directions are what
-    needs no training; the same SAE trained on a model of fresh weights is the floor of all.
-    """
-    model, site = contest.model, contest.site
-    yield "linear probe (supervised)", Lens(model, site, fit_contender(contest, probe, "probe"))
-    sample = _sample(model, site, contest.train)
-    yield "neurons", Lens(model, site, Neurons())
-    yield "PCA", Lens(model, site, PCA(sample))
-    random = RandomDirections(sample, features=recipe.width, seed=contest.seed)
-    yield "random directions", Lens(model, site, random)
-    blank = Contest(
-        untrained(model, seed=contest.seed + 1),
-        site,
-        contest.train,
-        contest.held,
-        contest.seed,
-        contest.watch,
-    )
-    floor = train_contender(blank, recipe, plan, "SAE of an untrained model")
-    yield "SAE of an untrained model", Lens(blank.model, site, floor)
+    """The floors and ceilings that stand beside one SAE, each under its name."""
+    for rival in rivals(contest, recipe, plan, probe):
+        if rival.name in _IN_SHORT:
+            yield rival.name, rival.lens()
 
 
 def judge_all(
@@ -191,3 +216,7 @@ def model_card(
 def _sample(model: GPT, site: Site, games: Games) -> Float[Tensor, "position d_in"]:
     """Activations of up to 500 games: enough for a mean and principal components."""
     return torch.cat([rows.x for rows in read_rows(model, site, games[:500])])
+
+
+def _directions(sample: Callable[[], Tensor], features: int, seed: int) -> Encoder:
+    return RandomDirections(sample(), features=features, seed=seed)

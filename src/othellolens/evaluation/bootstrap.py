@@ -45,7 +45,7 @@ class ByGame:
 
     def drawn(self, measure: str, *, draws: int, seed: int) -> Float[Tensor, "draw concept"]:
         """A measure of each detector on each draw of games."""
-        weights = _weights(len(self.positions), draws, seed)
+        weights = game_weights(len(self.positions), draws, seed)
         columns = (self.both, self.fires, self.holds, self.positions[:, None])
         return measure_of(measure)(Table(*(weights @ x.double() for x in columns)))
 
@@ -148,8 +148,8 @@ def _on(
     return on
 
 
-def _weights(games: int, draws: int, seed: int) -> Float[Tensor, "draw game"]:
-    """How often each game is in each draw."""
+def game_weights(games: int, draws: int, seed: int) -> Float[Tensor, "draw game"]:
+    """How often each game is in each of so many draws of as many games."""
     generator = torch.Generator().manual_seed(seed)
     chosen = torch.randint(games, (draws, games), generator=generator)
     weights = torch.zeros(draws, games, dtype=torch.float64)

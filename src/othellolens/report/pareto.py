@@ -23,37 +23,53 @@ class Point(NamedTuple):
 
 
 class Axis(NamedTuple):
-    """What one axis shows; always logarithmic."""
+    """What one axis shows."""
 
     title: str
     least: float
     most: float
+    even: bool = False
+    """Linear instead of logarithmic."""
 
     def at(self, value: float) -> float:
         """Where a value lies, from 0 to 1."""
+        if self.even:
+            return (value - self.least) / (self.most - self.least)
         low, high = math.log(self.least), math.log(self.most)
         return (math.log(value) - low) / (high - low)
 
     def ticks(self) -> list[float]:
-        """1, 2 and 5 times powers of ten within the axis."""
+        """Round numbers within the axis: 1, 2 and 5 times powers of ten on a logarithmic one."""
+        if self.even:
+            return self._even_ticks()
         powers = range(math.floor(math.log10(self.least)), math.ceil(math.log10(self.most)) + 1)
         every = [digit * 10.0**power for power in powers for digit in (1, 2, 5)]
         return [tick for tick in every if self.least <= tick <= self.most]
 
+    def _even_ticks(self) -> list[float]:
+        rough = (self.most - self.least) / 6
+        power = 10.0 ** math.floor(math.log10(rough))
+        step = next(power * n for n in (1, 2, 5, 10) if power * n >= rough)
+        first, last = math.ceil(self.least / step), math.floor(self.most / step)
+        return [round(step * n, 12) for n in range(first, last + 1)]
 
-def pareto_svg(lines: Mapping[str, Sequence[Point]], title: str, x: str, y: str) -> str:
-    """A line for each name through its points; both axes logarithmic, so numbers above 0.
+
+def pareto_svg(
+    lines: Mapping[str, Sequence[Point]], title: str, x: str, y: str, *, even: bool = False
+) -> str:
+    """A line for each name through its points; axes are logarithmic, so numbers above 0.
 
     Args:
         lines: the points of each name; those that are not above 0 are left out.
         title: above the plot.
         x: title of the axis to the right.
         y: title of the axis upwards.
+        even: make that axis linear.
     """
     shown = {name: sorted(filter(_visible, points)) for name, points in lines.items()}
     everything = [point for points in shown.values() for point in points]
     across = _axis(x, [point.x for point in everything])
-    up = _axis(y, [point.y for point in everything])
+    up = _axis(y, [point.y for point in everything], even=even)
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}"'
         ' font-family="system-ui, sans-serif" font-size="13" role="img">',
@@ -71,9 +87,12 @@ def _visible(point: Point) -> bool:
     return all(math.isfinite(value) and value > 0 for value in (point.x, point.y))
 
 
-def _axis(title: str, values: Sequence[float]) -> Axis:
+def _axis(title: str, values: Sequence[float], *, even: bool = False) -> Axis:
     if not values:
-        return Axis(title, 1.0, 10.0)
+        return Axis(title, 1.0, 10.0, even)
+    if even:
+        room = 0.06 * (max(values) - min(values)) or 0.1
+        return Axis(title, min(values) - room, max(values) + room, even)
     return Axis(title, min(values) / 1.15, max(values) * 1.15)
 
 

@@ -1,0 +1,195 @@
+"""The verb `leaderboard`: any number of encoders, judged alike, beside floors and ceilings."""
+
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from json import dumps
+from pathlib import Path
+from typing import Annotated, NamedTuple
+
+import torch
+import tyro
+
+from .artifact import read_json, write_file, write_json
+from .encoder import Encoder
+from .errors import InputError
+from .evaluation.judgement import judge_fully
+from .lens import Lens
+from .othello.games import Games, random_games
+from .probes.linear import ProbePlan
+from .report.board import envelope, page
+from .report.standings import Entry, markdown, rows, said, standings
+from .river import Contest, rivals
+from .runs import HELD_SEED, apart, games_of, load_lens
+from .sae.autoencoder import Recipe, SparseAutoencoder
+from .sae.batch_topk import BatchTopK
+from .sae.plan import SAEPlan
+from .sae.runs import BEGUN
+from .sweeps import RESULTS
+from .terminal import Progress, say, table, write_result
+
+ENTRIES = "entries"
+"""Folder of the board that keeps one file a judged encoder, so that none is judged twice."""
+
+
+class Contender(NamedTuple):
+    """A folder that is to be judged, and what is known of it."""
+
+    folder: Path
+    name: str
+    group: str | None
+    asked: int | float | None
+    seed: int | None
+
+
+@dataclass(frozen=True)
+class _Judging:
+    """What all encoders have in common, and where their judgements are kept."""
+
+    out: Path
+    held: Games
+    ranks: bool
+
+    def entry(self, blank: Entry, lens: Callable[[], Lens]) -> Entry:
+        """The judgement of an encoder: from its file, or else made now."""
+        path = self.out / ENTRIES / f"{re.sub(r'[^A-Za-z0-9.,=()-]+', '_', blank.name)}.json"
+        if path.exists():
+            saved = read_json(path)
+            if saved["held"] != self.held.origin:
+                raise InputError(
+                    f"{self.out} was judged on {saved['held']}: take another --out, or these games"
+                )
+            return Entry.from_dict(saved["entry"])
+        made = lens()
+        entry = replace(blank, judgement=judge_fully(made, self.held, ranks=self.ranks))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        saved = {"held": self.held.origin, "about": about(made.encoder)}
+        write_json(path, {**saved, "entry": entry.to_dict()})
+        return entry
+
+
+def leaderboard(
+    runs: Annotated[tuple[Path, ...], tyro.conf.Positional],
+    *,
+    out: Path,
+    model: str | None = None,
+    site: str | None = None,
+    games: str = "1000",
+    baselines: bool = True,
+    ranks: bool = True,
+    probe: ProbePlan = ProbePlan(),  # noqa: B008
+    floor_rows: int = 500_000,
+    seed: int = 0,
+    json: Path | None = None,
+) -> None:
+    """Judge encoders on equal terms: one table, a page with plots, and what the table says.
+
+    Floors (an untrained model, random directions, PCA, ICA) and ceilings (raw neurons, a linear
+    probe) are always in it. What was judged is kept in OUT, so that a run that is broken off goes
+    on, and further encoders can be added later.
+
+    Args:
+        runs: folders of SAEs or probes (of other libraries, too), or of whole sweeps.
+        out: the folder to write.
+        model: of encoders whose folder does not say it, or another.
+        site: where to read, likewise.
+        games: a file of held-out games, or how many random ones to make.
+        baselines: floors and ceilings at each site.
+        ranks: also AUROC and average precision, which take most of the time.
+        probe: how the linear probe is fitted.
+        floor_rows: rows on which the SAE of an untrained model is trained.
+        seed: of the baselines.
+        json: file for the entries ("-": standard output), each in the form of SAEBench.
+    """
+    held, progress = games_of(games, HELD_SEED), Progress()
+    judging = _Judging(out, held, ranks)
+    lenses: list[Lens] = []
+    entries: list[Entry] = []
+    contenders = [found for run in runs for found in contenders_of(run)]
+    for number, one in enumerate(contenders):
+        lens = load_lens(one.folder, model=model, site=site)
+        apart(Games(held.moves[:0], str(lens.encoder.metadata.get("games", ""))), held)
+        lenses.append(lens)
+        group = one.group or kind_of(lens.encoder)
+        blank = Entry(one.name, "encoder", group, str(lens.site), one.asked, one.seed)
+        entries.append(judging.entry(blank, lambda lens=lens: lens))
+        progress("judging", number + 1, len(contenders))
+    if baselines:
+        for contest, width in _contests(lenses, held, seed, progress):
+            effort = BatchTopK(width=width, k=min(32, width)), SAEPlan(rows=floor_rows), probe
+            entries += _stood(judging, contest, *effort)
+    progress.close()
+    _write(out, entries, held.origin, json)
+
+
+def contenders_of(run: Path) -> Iterator[Contender]:
+    """A run folder, or each SAE of a sweep.
+
+    Raises:
+        InputError: a sweep that is not finished.
+    """
+    results = run / RESULTS
+    if results.exists():
+        for row in read_json(results)["saes"]:
+            group = f"{row['architecture']} {row['width']}"
+            name = f"{run.name}/{row['name']}"
+            yield Contender(run / row["name"], name, group, row["target"], row["seed"])
+    elif (run / BEGUN).exists() and not (run / "cfg.json").exists():
+        raise InputError(f"the sweep in {run} is not finished: othellolens sweep --resume")
+    else:
+        yield Contender(run, os.path.normpath(run), None, None, None)
+
+
+def kind_of(encoder: Encoder) -> str:
+    """What an encoder is, in two words."""
+    if not isinstance(encoder, SparseAutoencoder):
+        return "linear probe" if encoder.feature_names() else type(encoder).__name__
+    name = encoder.metadata.get("training_architecture") or type(encoder).__name__
+    return f"{name} {encoder.W_dec.shape[-2]}"
+
+
+def about(encoder: Encoder) -> dict[str, object]:
+    """What an encoder says of itself, as far as it is plain data."""
+    plain = (str, int, float, bool, type(None), list, dict)
+    return {key: value for key, value in encoder.metadata.items() if isinstance(value, plain)}
+
+
+def _contests(
+    lenses: Sequence[Lens], held: Games, seed: int, progress: Progress
+) -> Iterator[tuple[Contest, int]]:
+    """The models and sites that encoders read, each once, and the most features found there."""
+    widths: dict[tuple[str, str], int] = {}
+    first: dict[tuple[str, str], Lens] = {}
+    for lens in lenses:
+        key = (str(lens.encoder.metadata.get("model_name")), str(lens.site))
+        features = len(lens.encoder.encode(torch.zeros(1, lens.model.width(lens.site)))[0])
+        widths[key] = max(widths.get(key, 0), features)
+        first.setdefault(key, lens)
+    for key, lens in first.items():
+        train = random_games(50_000, seed=seed)
+        yield Contest(lens.model, lens.site, train, held, seed, progress), widths[key]
+
+
+def _stood(
+    judging: _Judging, contest: Contest, recipe: Recipe, plan: SAEPlan, probe: ProbePlan
+) -> Iterator[Entry]:
+    """Floors and ceilings at one site."""
+    for rival in rivals(contest, recipe, plan, probe):
+        site = str(contest.site)
+        blank = Entry(f"{rival.name} at {site}", rival.kind, rival.name, site, None, None)
+        contest.watch(f"judging: {rival.name}", 0, 1)
+        yield judging.entry(blank, rival.lens)
+
+
+def _write(out: Path, entries: Sequence[Entry], held: str, json: Path | None) -> None:
+    found = standings(entries)
+    say(table(rows(found)))
+    for line in said(found):
+        say(line)
+    envelopes = [envelope(entry, held) for entry in entries]
+    write_file(out / "leaderboard.json", lambda work: work.write_text(dumps(envelopes, indent=1)))
+    write_file(out / "leaderboard.md", lambda work: work.write_text(markdown(found)))
+    write_file(out / "index.html", lambda work: work.write_text(page(found, held)))
+    say(f"board: {out / 'index.html'}")
+    write_result(json, envelopes)

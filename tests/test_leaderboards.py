@@ -1,0 +1,153 @@
+"""The leaderboard: one command over sweeps and single runs, and what it writes."""
+
+import json
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from othellolens.cli import main
+from othellolens.evaluation.bootstrap import Interval
+from othellolens.evaluation.judgement import BOARD, FamilyScores, Judgement
+from othellolens.gpt.model import GPT
+from othellolens.gpt.runs import save_gpt
+from othellolens.gpt.shape import GPTConfig
+from othellolens.report.board import envelope, page
+from othellolens.report.standings import Entry, markdown, rows, said, standings
+
+TINY = ["--rows", "3000", "--batch", "500", "--window", "3000"]
+PROBE = ["--rows", "3000", "--batch", "500"]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny model, a sweep of two kinds and two seeds, and a board over it."""
+    folder = tmp_path_factory.mktemp("board")
+    gpt = folder / "gpt"
+    gpt.mkdir()
+    save_gpt(GPT(GPTConfig(n_layers=2, d_model=32, n_heads=4, d_mlp=64)), gpt)
+    main(
+        ["sweep", "--out", str(folder / "sweep"), "--model", str(gpt), "--site", "resid_post.1"]
+        + ["--architectures", "topk", "relu", "--width", "32", "--l0", "4", "--seeds", "0", "1"]
+        + ["--games", "60", "--held", "10", *TINY]
+    )
+    board(folder)
+    return folder
+
+
+def board(folder: Path, *more: str) -> None:
+    main(
+        ["leaderboard", str(folder / "sweep"), "--out", str(folder / "board"), "--games", "40"]
+        + ["--floor-rows", "3000", *PROBE, *more]
+    )
+
+
+class Cells(HTMLParser):
+    """The texts of a page's table cells, and how many plots it has."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cells: list[str] = []
+        self.plots = 0
+        self.inside = False
+
+    def handle_starttag(self, tag: str, attrs: object) -> None:  # noqa: ARG002
+        self.inside = tag == "td"
+        self.plots += tag == "svg"
+
+    def handle_data(self, data: str) -> None:
+        if self.inside:
+            self.cells.append(data)
+            self.inside = False
+
+
+def test_a_board_over_a_sweep(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    board(home)
+    shown = capsys.readouterr().out
+    entries = json.loads((home / "board" / "leaderboard.json").read_text())
+    groups = [entry["sae_cfg_dict"]["group"] for entry in entries]
+    assert sorted(groups[:4]) == ["relu 32", "relu 32", "topk 32", "topk 32"]
+    kinds = {entry["sae_cfg_dict"]["group"]: entry["sae_cfg_dict"]["kind"] for entry in entries}
+    assert {group for group, kind in kinds.items() if kind == "ceiling"} == {
+        "linear probe (supervised)", "neurons", "MLP neurons (mlp_post.1)",
+    }  # fmt: skip
+    assert {group for group, kind in kinds.items() if kind == "floor"} == {
+        "PCA", "ICA", "random directions", "neurons of an untrained model",
+        "SAE of an untrained model",
+    }  # fmt: skip
+    for entry in entries:
+        metrics = entry["eval_result_metrics"]
+        assert 0 <= metrics["othello_board"]["coverage"] <= 1
+        assert metrics["othello_board"]["concepts"] > 100
+        blind = any(word in entry["sae_lens_id"] for word in ("probe", "random"))
+        assert ("reconstruction_quality" in metrics) != blind
+    assert "resid_post.1, L0 4: " in shown
+    page_cells = Cells()
+    page_cells.feed((home / "board" / "index.html").read_text())
+    assert page_cells.plots == 3
+    assert "topk 32, L0 4" in page_cells.cells
+    assert "| topk 32, L0 4 | encoder | 2 | 32 |" in (home / "board" / "leaderboard.md").read_text()
+
+
+def test_what_was_judged_is_not_judged_again(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = sorted((home / "board" / "entries").iterdir())
+    assert len(files) == 12
+    before = {path: path.stat().st_mtime_ns for path in files}
+    files[0].unlink()
+    board(home)
+    after = {path: path.stat().st_mtime_ns for path in (home / "board" / "entries").iterdir()}
+    assert [path for path in files if before[path] != after[path]] == files[:1]
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as stop:
+        board(home, "--games", "30")
+    assert stop.value.code == 2
+    assert "take another --out, or these games" in capsys.readouterr().err
+
+
+def test_a_sweep_that_is_not_finished_is_refused(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "saes.json").write_text((home / "sweep" / "saes.json").read_text())
+    with pytest.raises(SystemExit):
+        main(["leaderboard", str(tmp_path), "--out", str(tmp_path / "board"), "--games", "10"])
+    assert "is not finished: othellolens sweep --resume" in capsys.readouterr().err
+
+
+def entry(group: str, seed: int, value: float, *, kind: str = "encoder") -> Entry:
+    sure = Interval(value, value - 0.01, value + 0.01)
+    scores = FamilyScores(128, sure, value, value, sure, sure, 0.3, 0.2, sure, 100, 12, 0.9, 0.8)
+    judged = Judgement(64, 1000, {BOARD: scores}, 8.0, 0.1, fvu=0.05, kl=0.01)
+    asked = 8.0 if kind == "encoder" else None
+    return Entry(f"{group}/{seed}", kind, group, "resid_post.3", asked, seed, judged)
+
+
+def test_what_the_table_says_follows_from_the_numbers() -> None:
+    clear = [entry("a", seed, 0.6 + 0.001 * seed) for seed in range(3)]
+    close = [entry("b", seed, 0.598 + 0.004 * seed) for seed in range(3)]
+    low = [entry("c", seed, 0.4 + 0.001 * seed) for seed in range(3)]
+    bar = [entry("neurons", 0, 0.5, kind="ceiling")]
+    lines = said(standings([*low, *close, *bar, *clear]))
+    assert "b has the best coverage, 0.602; next a, 0.601 (within two deviations" in lines[0]
+    assert lines[-1].endswith(
+        "2 of 3 kinds of encoder have a better boards F1 than neurons (0.500)"
+    )
+    lines = said(standings([*low, *clear]))
+    assert "a has the best coverage, 0.601; next c, 0.401 (beyond two deviations" in lines[0]
+    found = standings([*low, *clear, *bar])
+    assert [standing.first.group for standing in found] == ["a", "neurons", "c"]
+    row = rows(found)[0]
+    assert row["coverage"] == "0.601 ±0.001 [0.591, 0.611]"
+    assert row["seeds"] == 3
+    assert "| neurons | ceiling | 1 |" in markdown(found)
+    assert page(found, "held").count("<circle") > 0
+
+
+def test_an_entry_survives_being_saved() -> None:
+    one = entry("a", 0, 0.5)
+    assert Entry.from_dict(json.loads(json.dumps(one.to_dict()))) == one
+    told = envelope(one, "held")
+    assert told["eval_result_metrics"]["othello_board"]["coverage"] == 0.5
+    assert told["eval_result_metrics"]["sparsity"] == {"l0": 8.0}
+    assert "model_performance_preservation" not in told["eval_result_metrics"]
