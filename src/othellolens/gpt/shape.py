@@ -60,6 +60,6 @@ def check_shape(shape: Mapping[str, object]) -> None:
 
 
 PRESETS = {
-    "mini": GPTConfig(n_layers=6, d_model=160, n_heads=8, d_mlp=640),
+    "mini": GPTConfig(n_layers=5, d_model=256, n_heads=8, d_mlp=1024),
     "published": GPTConfig(),
 }
