@@ -346,3 +346,39 @@ def test_a_transcoder_is_trained_and_judged(
     assert "exists and holds a training" in refused(
         [*command, "topk", "--width", "24", "--k", "3"], capsys
     )
+
+
+def test_the_published_cap_stands_beside_the_corrected_score(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsys.readouterr()
+    told = home / "cap.json"
+    main(
+        ["evaluate", "oracle", "--protocol", "boardgameeval", "--games", "600"]
+        + ["--json", str(told)]
+    )
+    board, blanks, legal = json.loads(told.read_text())
+    published = [row["coverage as published"] for row in (board, blanks, legal)]
+    assert published == pytest.approx([128 / 192, 188 / 192, 60 / 64], abs=1e-6)
+    assert [row["coverage corrected"] for row in (board, blanks, legal)] == [1.0, 1.0, 1.0]
+    assert "0.6667" in capsys.readouterr().out
+    main(["evaluate", str(home / "sae"), "--protocol", "boardgameeval", "--games", "20"])
+    assert "board with blanks" in capsys.readouterr().out
+    line = refused(["evaluate", "oracle", "--protocol", "boardgameeval", "--games", "3"], capsys)
+    assert "too few for two halves" in line
+
+
+def test_concepts_are_listed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    capsys.readouterr()
+    main(["concepts", "--games", "50", "--json", str(tmp_path / "c.json")])
+    rows = json.loads((tmp_path / "c.json").read_text())
+    assert sum(row["concepts"] for row in rows) == 3507
+    by_name = {row["family"]: row for row in rows}
+    assert by_name["played"]["mean"] == pytest.approx(1 / 60, rel=1e-6)
+    assert by_name["mine"]["mean"] + by_name["theirs"]["mean"] == pytest.approx(
+        by_name["black"]["mean"] + by_name["white"]["mean"]
+    )
+    assert "3507 concepts" in capsys.readouterr().out
+    main(["concepts", "--games", "50", "--families-of", "over", "phase"])
+    assert "phase plies 0-9" in capsys.readouterr().out
+    assert "no concept family 'edges'" in refused(["concepts", "--families-of", "edges"], capsys)

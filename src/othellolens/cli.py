@@ -13,6 +13,7 @@ import tyro
 from tqdm import tqdm
 
 from .artifact import refuse_existing
+from .conceptslist import concepts
 from .demo import demo
 from .doctor import examine
 from .errors import InputError
@@ -30,6 +31,7 @@ from .othello.records import load_games, parse_game, to_text
 from .othello.squares import MAX_PLIES, NO_MOVE
 from .probes.accuracy import probe_accuracy
 from .probes.linear import ProbePlan, fit_probe
+from .publishedscores import evaluate_as_published
 from .report.write import MARKER, write_report
 from .river import Contest, ModelCard, baselines, judge_all, model_card, row
 from .runs import HELD_SEED, apart, games_of, is_model, load_lens
@@ -142,6 +144,7 @@ def evaluate(
     site: str | None = None,
     games: str = "2000",
     alone: bool = False,
+    protocol: Literal["ours", "boardgameeval"] = "ours",
     probe: ProbePlan = ProbePlan(),  # noqa: B008
     seed: int = 0,
     json: Path | None = None,
@@ -155,10 +158,15 @@ def evaluate(
         site: where to read, likewise.
         games: a file of held-out games, or how many random ones to make.
         alone: leave out the baselines.
+        protocol: boardgameeval scores an SAE, a probe, or "oracle" (features that are the truth)
+            as Karvonen et al. 2024 coded it, faults included, beside the corrected scores.
         probe: how the probe that is the ceiling is fitted.
         seed: of the baselines.
         json: file for the result ("-": standard output).
     """
+    if protocol == "boardgameeval":
+        evaluate_as_published(run, model=model, site=site, games=games, json=json)
+        return
     held, progress = games_of(games, HELD_SEED), Progress()
     if is_model(run):
         card = model_card(
@@ -249,6 +257,7 @@ def doctor() -> None:
 
 
 VERBS: dict[str, Callable[..., None]] = {
+    "concepts": concepts,
     "demo": demo,
     "doctor": doctor,
     "evaluate": evaluate,
