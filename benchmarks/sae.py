@@ -29,7 +29,7 @@ nnsight.LanguageModel = object  # type: ignore[attr-defined]
 sys.modules.setdefault("nnsight", nnsight)
 
 K = 32
-SIZES = {"4096": (512, 4096, 4096), "16384": (512, 16384, 4096), "mini": (160, 1024, 1024)}
+SIZES = {"4096": (512, 4096, 4096), "16384": (512, 16384, 4096), "mini": (256, 1024, 1024)}
 """d_in, width, batch."""
 
 

@@ -34,7 +34,7 @@ class JumpRelu(Penalised):
     """What is penalised; see the head of `sae.jump_relu`."""
     bandwidth: float = 1.0
     """Width of the rectangle that stands for the slope of the step."""
-    threshold: float = 0.1
+    threshold: float = 1.0
     """What every theta begins with."""
     push: float = 1e-2
     """Weight of what lifts dead features: the sum of theta - z over them where z < theta."""
