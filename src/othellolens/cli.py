@@ -29,6 +29,7 @@ from .memory import keep_memory
 from .othello.games import Games, random_games
 from .othello.records import load_games, parse_game, to_text
 from .othello.squares import MAX_PLIES, NO_MOVE
+from .passtest import pass_test
 from .probes.accuracy import probe_accuracy
 from .probes.linear import ProbePlan, fit_probe
 from .publishedscores import evaluate_as_published
@@ -264,6 +265,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "fit-probe": verb_fit_probe,
     "games": games,
     "leaderboard": leaderboard,
+    "pass-test": pass_test,
     "report": report,
     "show": show,
     "sweep": sweep,

@@ -7,7 +7,7 @@ moves next by the rules, passes honoured. As an encoder it has 192 features, the
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple, TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -40,6 +40,7 @@ from ..othello.squares import SQUARES
 WEIGHTS = "probe.safetensors"
 KIND = "linear-probe"
 CLASSES = ("mine", "theirs", "empty")
+Labels: TypeAlias = Literal["rules", "parity"]
 
 
 @dataclass(frozen=True)
@@ -126,6 +127,7 @@ def fit_probe(
     *,
     plan: ProbePlan | None = None,
     seed: int = 0,
+    labels: Labels = "rules",
     watch: Callable[[ProbeStep], object] = lambda _: None,
 ) -> LinearProbe:
     """Fit the mine / theirs / empty probe on what passes a site of a model.
@@ -136,16 +138,21 @@ def fit_probe(
         games: what to play through it.
         plan: how long and how.
         seed: of the mixing.
+        labels: whose the discs are: of the side to move by the "rules", or by the "parity" of the
+            ply, which is the published convention and wrong after a pass.
         watch: called with every step.
     """
     plan = plan or ProbePlan()
+    if labels not in ("rules", "parity"):
+        raise InputError(f"labels go by rules or parity: not {labels!r}")
     if not len(games):
         raise InputError("there are no games to fit on")
     table = games.replay_table()
     source = Played(model, site, games, window=mixable(plan.window, plan.batch))
     batches = Mixer(source, batch=plan.batch, seed=seed).batches()
     probe = LinearProbe(model.width(site))
-    for step in _steps(probe, (batch.of(site) for batch in batches), table, plan):
+    rows = (batch.of(site) for batch in batches)
+    for step in _steps(probe, rows, table, plan, labels):
         watch(step)
     batches.close()
     probe.metadata = {
@@ -154,12 +161,13 @@ def fit_probe(
         "games": games.origin,
         "plan": asdict(plan),
         "seed": seed,
+        "labels": labels,
     }
     return probe.eval()
 
 
 def _steps(
-    probe: LinearProbe, rows: Iterator[Rows], table: Table, plan: ProbePlan
+    probe: LinearProbe, rows: Iterator[Rows], table: Table, plan: ProbePlan, labels: Labels
 ) -> Iterator[ProbeStep]:
     optimizer = torch.optim.AdamW(
         probe.parameters(), lr=plan.lr, betas=(0.9, 0.99), weight_decay=plan.weight_decay
@@ -167,7 +175,7 @@ def _steps(
     for step, batch in zip(range(plan.steps), rows, strict=False):
         if not step:
             _settle(probe, batch)
-        truth = _truth(table, batch)
+        truth = _truth(table, batch, labels)
         logits = probe.logits(batch.x)
         loss = F.cross_entropy(logits, truth)
         loss.backward()
@@ -186,10 +194,19 @@ def _settle(probe: LinearProbe, first: Rows) -> None:
     probe.scale.copy_(1 / (first.x - probe.mean).pow(2).mean().sqrt().clamp(min=1e-12))
 
 
-def _truth(table: Table, rows: Rows) -> Tensor:
+def _truth(table: Table, rows: Rows, labels: Labels) -> Tensor:
     game, ply = rows.at.long().unbind(1)
     boards = Boards(table.mine[game, ply], table.theirs[game, ply], rows.at, table.black[game, ply])
+    boards = by_parity(boards) if labels == "parity" else boards
     return classes(boards).to(rows.x.device)
+
+
+def by_parity(boards: Boards) -> Boards:
+    """The boards seen by the side that would move if nobody ever passed."""
+    black = boards.at[:, 1] % 2 == 1
+    same = black == boards.black
+    mine = torch.where(same, boards.mine, boards.theirs)
+    return Boards(mine, torch.where(same, boards.theirs, boards.mine), boards.at, black)
 
 
 def classes(boards: Boards) -> Tensor:
