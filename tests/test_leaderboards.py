@@ -117,8 +117,9 @@ def test_a_sweep_that_is_not_finished_is_refused(
 
 def entry(group: str, seed: int, value: float, *, kind: str = "encoder") -> Entry:
     sure = Interval(value, value - 0.01, value + 0.01)
-    scores = FamilyScores(128, sure, value, value, sure, sure, 0.3, 0.2, sure, 100, 12, 0.9, 0.8)
-    judged = Judgement(64, 1000, {BOARD: scores}, 8.0, 0.1, fvu=0.05, kl=0.01)
+    families = (128, sure, value, value, sure, sure, 0.3, 0.2, sure, 2.0, 0.1, (value,) * 128)
+    scores = FamilyScores(*families, 100, 12, 0.9, 0.8)
+    judged = Judgement(64, 1000, {BOARD: scores}, 8.0, 0.1, 0.0, fvu=0.05, kl=0.01)
     asked = 8.0 if kind == "encoder" else None
     return Entry(f"{group}/{seed}", kind, group, "resid_post.3", asked, seed, judged)
 

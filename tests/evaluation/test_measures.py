@@ -1,10 +1,9 @@
 """Measures, ranks, intervals and controls of the judge, against loops and against known answers."""
 
-from collections.abc import Callable, Iterator
-
 import pytest
 import torch
 from reference import judged_by_loops as slow
+from reference.said import Fixed, Said
 from torch import Tensor
 
 from othellolens.concepts import cells, family, standard
@@ -32,17 +31,6 @@ from othellolens.othello.games import Games, random_games
 @pytest.fixture(scope="module")
 def held() -> Games:
     return random_games(40, seed=1)
-
-
-class Said:
-    """Features computed from facts, batch by batch."""
-
-    def __init__(self, say: Callable[[Tensor], Tensor]) -> None:
-        self.say = say
-
-    def read(self, games: Games, *, batch: int = 64) -> Iterator[Read]:
-        for read in controls.Oracle(standard()).read(games, batch=batch):
-            yield Read(read.boards, read.x, self.say(read.features))
 
 
 def columns(seed: int) -> tuple[list[bool], list[bool]]:
@@ -97,16 +85,6 @@ def test_ranks_equal_loops_with_ties(held: Games) -> None:
                 area, precision = slow.auroc(values, holds), slow.average_precision(values, holds)
                 assert float(found.auroc[half, feature, concept]) == pytest.approx(area)
                 assert float(found.ap[half, feature, concept]) == pytest.approx(precision)
-
-
-class Fixed:
-    """The same batches whenever it is asked, since noise is drawn once."""
-
-    def __init__(self, reads: list[Read]) -> None:
-        self.reads = reads
-
-    def read(self, games: Games, *, batch: int = 64) -> Iterator[Read]:
-        yield from self.reads
 
 
 def test_the_oracle_is_found_exactly(held: Games) -> None:

@@ -19,6 +19,7 @@ from .fidelity import Fidelity, fidelity
 from .ranks import HUBEN, rank
 from .reconstruction import reconstruct
 from .recording import Recording
+from .relations import absorption, detects, duplicates
 from .scores import Scores, score
 
 BOARD = "board"
@@ -48,6 +49,12 @@ class FamilyScores:
     """Coverage where positions meet the facts of any others: what the base rates alone tell."""
     rebuilt: Interval
     """F1 of these facts rebuilt from features that tell one of them with precision >= 0.95."""
+    redundancy: float
+    """Features that detect a concept with an F1 of at least 0.8, mean over concepts with any."""
+    absorbed: float
+    """Share of the positions that main features miss at which a narrower feature is on instead."""
+    by_concept: tuple[float, ...]
+    """F1 of the best feature of each concept, in order; -1 where it is not averaged over."""
     better_than_always: int
     """Concepts whose detector beats one that is always on, at a false discovery rate of 5 %."""
     auroc_above: int | None = None
@@ -70,6 +77,8 @@ class Judgement:
     """Mean number of active features."""
     dead: float
     """Share of features that are never on."""
+    duplicates: float
+    """Share of features that have a twin: on at the same positions, Jaccard at least 0.9."""
     fvu: float | None = None
     """Fraction of variance unexplained; None, as what follows, where nothing can be rebuilt."""
     recovered: float | None = None
@@ -91,7 +100,7 @@ class Judgement:
         return Judgement(**values)
 
 
-BLANK = Judgement(0, 0, {}, 0.0, 0.0)
+BLANK = Judgement(0, 0, {}, 0.0, 0.0, 0.0)
 """Of what is not judged yet."""
 
 
@@ -99,6 +108,7 @@ def _family(saved: dict[str, Any]) -> FamilyScores:
     named: dict[str, Any] = {
         key: Interval(*saved[key]) for key in ("coverage", "lift", "mcc", "rebuilt")
     }
+    named["by_concept"] = tuple(saved["by_concept"])
     values: dict[str, Any] = {**saved, **named}
     return FamilyScores(**values)
 
@@ -149,6 +159,7 @@ def judge_fully(
         families,
         float(density.sum()),
         float((density == 0).float().mean()),
+        _duplicates(recorded, held, len(peak)),
         **(_lost(fidelity(lens, held)) if isinstance(lens.encoder, Autoencoder) else {}),
     )
 
@@ -198,9 +209,22 @@ def _scores(
         by_ply,
         chance,
         reconstruct(reads, held, counts=mine).interval(),
+        _redundancy(mine),
+        absorption(reads, held, scores).rate(scores.exists),
+        _by_concept(scores),
         int(better_than_always(games)[scores.exists].sum()),
         **(_ranks(reads, held, scores) if ranks else {}),
     )
+
+
+def _redundancy(counts: Counts) -> float:
+    number = detects(counts).sum(0)
+    return float(number[number > 0].float().mean()) if bool(number.any()) else 0.0
+
+
+def _by_concept(scores: Scores) -> tuple[float, ...]:
+    values = torch.where(scores.exists, scores.per_concept.measure(), -1.0)
+    return tuple(round(value, 6) for value in values.tolist())
 
 
 def _ranks(reads: Reads, held: Games, scores: Scores) -> dict[str, Any]:
@@ -222,6 +246,11 @@ def _density(reads: Reads, held: Games) -> tuple[Float[Tensor, " feature"], int]
         on = on + (read.features > 0).sum(0)
         halves += torch.bincount(read.boards.at[:, 0] % 2, minlength=2)
     return torch.as_tensor(on) / int(halves.sum()), int(halves[SCORE])
+
+
+def _duplicates(reads: Reads, held: Games, features: int) -> float:
+    twins = duplicates(reads, held)
+    return len({feature for twin in twins for feature in (twin.one, twin.other)}) / features
 
 
 def _lost(found: Fidelity) -> dict[str, float]:

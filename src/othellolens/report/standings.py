@@ -2,10 +2,14 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
+from itertools import combinations
 from statistics import mean, stdev
 from typing import Any
 
+import torch
+
 from ..evaluation.judgement import BLANK, BOARD, Judgement
+from ..evaluation.relations import agreement
 
 
 @dataclass(frozen=True)
@@ -117,8 +121,19 @@ def _row(standing: Standing, several: bool) -> dict[str, object]:
         "AUROC>0.9": standing.mean(lambda j: j.families[BOARD].auroc_above),
         "empty": standing.mean(family_coverage("empty")),
         "legal": standing.mean(family_coverage("legal")),
+        "redundancy": standing.mean(lambda j: j.families[BOARD].redundancy),
+        "absorbed": standing.mean(lambda j: j.families[BOARD].absorbed),
+        "twins": standing.mean(lambda j: j.duplicates),
+        "same concepts": _same(standing),
         "dead": standing.mean(lambda j: j.dead),
     }
+
+
+def _same(standing: Standing) -> float | None:
+    """Over pairs of seeds, the mean overlap (Jaccard) of the board facts that they detect."""
+    found = [torch.tensor(e.judgement.families[BOARD].by_concept) for e in standing.entries]
+    shared = [agreement(one, other)[0] for one, other in combinations(found, 2)]
+    return float(mean(shared)) if shared else None
 
 
 def _with_ends(standing: Standing, pick: Callable[[Judgement], float], name: str) -> str:
