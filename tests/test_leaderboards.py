@@ -152,3 +152,20 @@ def test_an_entry_survives_being_saved() -> None:
     assert told["eval_result_metrics"]["othello_board"]["coverage"] == 0.5
     assert told["eval_result_metrics"]["sparsity"] == {"l0": 8.0}
     assert "model_performance_preservation" not in told["eval_result_metrics"]
+
+
+def test_sparse_probes_of_a_sweep(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    told = home / "sparse.json"
+    main(
+        ["sparse-probe", str(home / "sweep"), "--games", "30", "--rows", "400", "--sizes", "1", "4"]
+        + ["--families-of", "mine", "phase", "--json", str(told)]
+    )
+    shown = capsys.readouterr().out
+    assert "topk 32, L0 4, seed 1" in shown
+    assert "neurons of resid_post.1" in shown
+    encoders = json.loads(told.read_text())
+    assert len(encoders) == 5
+    assert encoders[0]["sizes"] == [1, 4, 32]
+    for one in encoders[0]["concepts"]:
+        assert len(one["f1"]) == 3
+        assert one["needed"] in (1, 4, 32)

@@ -40,6 +40,7 @@ from .sae.autoencoder import Recipe, SparseAutoencoder
 from .sae.batch_topk import BatchTopK
 from .sae.plan import SAEPlan
 from .saetraining import train_sae as verb_train_sae
+from .sparseprobes import sparse_probe
 from .sweeps import sweep
 from .terminal import Progress, say, table, write_result
 from .worldtests import worldmodel
@@ -268,6 +269,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "pass-test": pass_test,
     "report": report,
     "show": show,
+    "sparse-probe": sparse_probe,
     "sweep": sweep,
     "train-gpt": verb_train_gpt,
     "train-sae": verb_train_sae,

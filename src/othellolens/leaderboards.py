@@ -1,17 +1,17 @@
 """The verb `leaderboard`: any number of encoders, judged alike, beside floors and ceilings."""
 
-import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from json import dumps
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated
 
 import torch
 import tyro
 
 from .artifact import read_json, write_file, write_json
+from .contenders import contenders_of, kind_of
 from .encoder import Encoder
 from .errors import InputError
 from .evaluation.judgement import judge_fully
@@ -22,25 +22,13 @@ from .report.board import envelope, page
 from .report.standings import Entry, markdown, rows, said, standings
 from .river import Contest, rivals
 from .runs import HELD_SEED, apart, games_of, load_lens
-from .sae.autoencoder import Recipe, SparseAutoencoder
+from .sae.autoencoder import Recipe
 from .sae.batch_topk import BatchTopK
 from .sae.plan import SAEPlan
-from .sae.runs import BEGUN
-from .sweeps import RESULTS
 from .terminal import Progress, say, table, write_result
 
 ENTRIES = "entries"
 """Folder of the board that keeps one file a judged encoder, so that none is judged twice."""
-
-
-class Contender(NamedTuple):
-    """A folder that is to be judged, and what is known of it."""
-
-    folder: Path
-    name: str
-    group: str | None
-    asked: int | float | None
-    seed: int | None
 
 
 @dataclass(frozen=True)
@@ -121,32 +109,6 @@ def leaderboard(
             entries += _stood(judging, contest, *effort)
     progress.close()
     _write(out, entries, held.origin, json)
-
-
-def contenders_of(run: Path) -> Iterator[Contender]:
-    """A run folder, or each SAE of a sweep.
-
-    Raises:
-        InputError: a sweep that is not finished.
-    """
-    results = run / RESULTS
-    if results.exists():
-        for row in read_json(results)["saes"]:
-            group = f"{row['architecture']} {row['width']}"
-            name = f"{run.name}/{row['name']}"
-            yield Contender(run / row["name"], name, group, row["target"], row["seed"])
-    elif (run / BEGUN).exists() and not (run / "cfg.json").exists():
-        raise InputError(f"the sweep in {run} is not finished: othellolens sweep --resume")
-    else:
-        yield Contender(run, os.path.normpath(run), None, None, None)
-
-
-def kind_of(encoder: Encoder) -> str:
-    """What an encoder is, in two words."""
-    if not isinstance(encoder, SparseAutoencoder):
-        return "linear probe" if encoder.feature_names() else type(encoder).__name__
-    name = encoder.metadata.get("training_architecture") or type(encoder).__name__
-    return f"{name} {encoder.W_dec.shape[-2]}"
 
 
 def about(encoder: Encoder) -> dict[str, object]:
