@@ -1,0 +1,186 @@
+"""Cases and the intervention benchmark: edits by sets, ties by enumeration, hooks by hand."""
+
+from itertools import combinations
+from pathlib import Path
+
+import pytest
+import torch
+from reference import truth_by_lists as slow
+
+from othellolens.encoder import Neurons
+from othellolens.errors import InputError
+from othellolens.evaluation.cases import Cases, natural_cases
+from othellolens.evaluation.interventions import (
+    along,
+    by_features,
+    intervene,
+    oracle_null,
+    outcome,
+)
+from othellolens.gpt.model import GPT
+from othellolens.gpt.sites import Site
+from othellolens.gpt.tokens import SQUARE_OF_TOKEN, tokens
+from othellolens.lens import Lens
+from othellolens.othello.boards import unpack
+from othellolens.othello.squares import CENTRE
+
+CASES = natural_cases(40, seed=5)
+
+
+def set_of(board: torch.Tensor) -> set[int]:
+    """The squares of a bitboard."""
+    return {square for square in range(64) if (int(board) >> square) & 1}
+
+
+def test_natural_cases_are_as_described() -> None:
+    lengths = CASES.histories.lengths()
+    assert 5 <= int(lengths.min()) <= int(lengths.max()) <= 30
+    assert not set(CASES.squares.tolist()) & set(CENTRE)
+    assert bool((CASES.edited("flip").legal() != 0).all())
+    again = natural_cases(40, seed=5)
+    assert torch.equal(again.histories.moves, CASES.histories.moves)
+    assert torch.equal(again.squares, CASES.squares)
+    assert not torch.equal(natural_cases(40, seed=6).squares, CASES.squares)
+
+
+def test_edits_equal_sets() -> None:
+    boards, flipped, erased = CASES.boards(), CASES.edited("flip"), CASES.edited("erase")
+    for case, square in enumerate(CASES.squares.tolist()):
+        mine, theirs = set_of(boards.mine[case]), set_of(boards.theirs[case])
+        assert square in mine | theirs
+        assert bool(CASES.mine()[case]) == (square in mine)
+        assert set_of(flipped.mine[case]) == mine ^ {square}
+        assert set_of(flipped.theirs[case]) == theirs ^ {square}
+        assert set_of(erased.mine[case]) == mine - {square}
+        assert set_of(erased.theirs[case]) == theirs - {square}
+        assert set_of(flipped.legal()[case]) == slow.legal(mine ^ {square}, theirs ^ {square})
+
+
+def test_cases_survive_being_saved(tmp_path: Path) -> None:
+    CASES.save(tmp_path / "cases.json")
+    back = Cases.load(tmp_path / "cases.json")
+    assert torch.equal(back.histories.moves, CASES.histories.moves)
+    assert torch.equal(back.squares, CASES.squares)
+    assert back.histories.origin == CASES.histories.origin
+    (tmp_path / "bad.json").write_text('{"cases": [{"history": "f5"}]}')
+    with pytest.raises(InputError, match="holds no cases: each needs a history and a square"):
+        Cases.load(tmp_path / "bad.json")
+
+
+def test_edits_that_mean_nothing_are_refused() -> None:
+    bare = Cases(CASES.histories[:1], torch.tensor([0]))
+    if not (int(bare.boards().mine | bare.boards().theirs) & 1):
+        with pytest.raises(InputError, match="case 0: a1 holds no disc to edit"):
+            bare.edited("flip")
+    with pytest.raises(InputError, match="d4 cannot be empty"):
+        Cases(CASES.histories[:1], torch.tensor([27])).edited("erase")
+    with pytest.raises(InputError, match="40 histories and 3 squares"):
+        Cases(CASES.histories, CASES.squares[:3])
+
+
+def test_ties_are_broken_in_all_ways() -> None:
+    """Few levels of logits: the expectation over all choices of N, by enumeration."""
+    generator = torch.Generator().manual_seed(0)
+    some = CASES[:6]
+    logits = torch.randint(0, 3, (6, 61), generator=generator).float()
+    logits[:, 8:] -= 9  # so that few are near the bar
+    found = outcome(logits, some, "flip")
+    wanted = unpack(some.edited("flip").legal())[:, SQUARE_OF_TOKEN]
+    for case in range(6):
+        right = {t for t in range(1, 61) if wanted[case, t]}
+        number = len(right)
+        values = {t: float(logits[case, t]) for t in range(1, 61)}
+        bar = sorted(values.values(), reverse=True)[number - 1]
+        sure = {t for t, v in values.items() if v > bar}
+        tied = [t for t, v in values.items() if v == bar]
+        left = number - len(sure)
+        if len(tied) > 12:
+            hits = len(sure & right) + left * len(right & set(tied)) / len(tied)
+        else:
+            ways = list(combinations(tied, left))
+            hits = sum(len(right & (sure | set(way))) for way in ways) / len(ways)
+        assert float(found.error[case]) == pytest.approx(2 * (number - hits), abs=1e-5)
+        assert float(found.f1[case]) == pytest.approx(hits / number, abs=1e-5)
+
+
+def test_the_rules_of_the_edited_board_score_nothing() -> None:
+    for edit in ("flip", "erase"):
+        wanted = unpack(CASES.edited(edit).legal())[:, SQUARE_OF_TOKEN].float()
+        wanted[:, 0] = 0
+        found = outcome(torch.where(wanted > 0, 0.0, -40.0), CASES, edit)
+        assert found.interval() == (0.0, 0.0, 0.0)
+        assert found.mean("f1") == 1.0
+        assert found.mean("kl") == pytest.approx(0, abs=1e-5)
+    null = oracle_null(natural_cases(300, seed=1), "flip").interval()
+    assert 1.5 < null.low < null.value < null.high < 3.5
+
+
+def test_the_null_is_the_model_left_alone(model: GPT) -> None:
+    found = intervene(model, CASES, "flip", batch=7)
+    for case in range(0, len(CASES), 9):
+        ids = tokens(CASES.histories[case : case + 1])
+        length = int(CASES.histories.lengths()[case])
+        with torch.no_grad():
+            logits = model(ids[:, :length])[:, -1]
+        alone = outcome(logits, CASES[case : case + 1], "flip")
+        torch.testing.assert_close(alone.error, found.error[case : case + 1])
+        torch.testing.assert_close(alone.kl, found.kl[case : case + 1], atol=1e-4, rtol=1e-4)
+
+
+def test_directions_are_added_where_the_case_is_read(model: GPT) -> None:
+    generator = torch.Generator().manual_seed(0)
+    towards = torch.randn(2, 64, model.cfg.d_model, generator=generator)
+    erased = torch.randn(64, model.cfg.d_model, generator=generator)
+    site = Site("resid_post", layer=0)
+    found = intervene(model, CASES, "flip", along(towards, erased, [site], 3.0))
+    null = intervene(model, CASES, "flip")
+    assert float((found.kl - null.kl).abs().min()) > 0
+    sham = intervene(model, CASES, "flip", along(towards, erased, [site], 0.0))
+    torch.testing.assert_close(sham.kl, null.kl)
+    one = CASES[3:4]
+    length, own = int(one.histories.lengths()[0]), bool(one.mine()[0])
+    push = 3.0 * towards[0 if own else 1, int(one.squares[0])]
+
+    def put(x: torch.Tensor, hook: object) -> torch.Tensor:  # noqa: ARG001
+        x = x.clone()
+        x[0, length - 1] += push
+        return x
+
+    with torch.no_grad():
+        ids = tokens(one.histories)[:, :length]
+        logits = model.run_with_hooks(ids, [(site.hook_name, put)])[:, -1]
+    torch.testing.assert_close(outcome(logits, one, "flip").kl, found.kl[3:4], atol=1e-4, rtol=1e-4)
+
+
+def test_features_are_switched_from_one_state_to_the_other(model: GPT) -> None:
+    """With neurons as features, the edit by features is the edit by axes."""
+    site = Site("resid_post", layer=0)
+    lens = Lens(model, site, Neurons())
+    square = {(state, s): (s % 16 + 16 * k,) for s in range(64) for k, state in
+              enumerate(("mine", "theirs"))}  # fmt: skip
+    typical = torch.full((2 * model.cfg.d_model,), 2.5)
+    found = intervene(model, CASES, "flip", by_features(lens, square, typical))
+    one = CASES[4:5]
+    length, own = int(one.histories.lengths()[0]), bool(one.mine()[0])
+    old, new = ("mine", "theirs") if own else ("theirs", "mine")
+    s = int(one.squares[0])
+
+    def put(x: torch.Tensor, hook: object) -> torch.Tensor:  # noqa: ARG001
+        x = x.clone()
+        row = x[0, length - 1]
+        off, on = square[old, s][0], square[new, s][0]
+        row[off] = -(-row[off]).relu()
+        row[on] = max(float(row[on].relu()), 2.5) - (-row[on]).relu()
+        return x
+
+    with torch.no_grad():
+        ids = tokens(one.histories)[:, :length]
+        logits = model.run_with_hooks(ids, [(site.hook_name, put)])[:, -1]
+    torch.testing.assert_close(outcome(logits, one, "flip").kl, found.kl[4:5], atol=1e-4, rtol=1e-4)
+
+
+def test_erasing_the_last_way_to_move_is_counted_out() -> None:
+    cases = natural_cases(400, seed=9)
+    found = oracle_null(cases, "erase")
+    stuck = cases.edited("erase").legal() == 0
+    assert torch.equal(found.counted, ~stuck)
