@@ -169,3 +169,22 @@ def test_sparse_probes_of_a_sweep(home: Path, capsys: pytest.CaptureFixture[str]
     for one in encoders[0]["concepts"]:
         assert len(one["f1"]) == 3
         assert one["needed"] in (1, 4, 32)
+
+
+def test_features_of_a_run_are_edited(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = next(path for path in sorted((home / "sweep").iterdir()) if path.is_dir())
+    told = home / "causal.json"
+    main(
+        ["causal", str(run), "--games", "40", "--edited", "12", "--cases", "20", "--least", "0.02"]
+        + ["--json", str(told)]
+    )
+    shown = capsys.readouterr().out
+    assert "the rules, not edited (oracle null)" in shown
+    result = json.loads(told.read_text())
+    assert [row["edit"] for row in result["edits"]] == sorted(3 * ["ablate", "add", "swap"])
+    for row in result["edits"]:
+        value, low, high = row["claimed"]
+        assert low <= value <= high
+    with pytest.raises(SystemExit):
+        main(["causal", str(run), "--games", "20", "--least", "0.999"])
+    assert "lower --least" in capsys.readouterr().err

@@ -13,6 +13,7 @@ import tyro
 from tqdm import tqdm
 
 from .artifact import refuse_existing
+from .causaltests import causal
 from .conceptslist import concepts
 from .demo import demo
 from .doctor import examine
@@ -259,6 +260,7 @@ def doctor() -> None:
 
 
 VERBS: dict[str, Callable[..., None]] = {
+    "causal": causal,
     "concepts": concepts,
     "demo": demo,
     "doctor": doctor,

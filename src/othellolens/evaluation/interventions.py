@@ -6,7 +6,7 @@ cases (Li et al. 2022, section 4.2). Where moves tie at the bar, the expectation
 break the tie is taken, exactly.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -156,7 +156,7 @@ def along(
 
 def by_features(
     lens: Lens,
-    claims: dict[tuple[str, int], Sequence[int]],
+    claims: Mapping[tuple[str, int], Sequence[int]],
     typical: Float[Tensor, " feature"],
 ) -> Intervention:
     """Turn off the features that claim the old state of the square, turn on those of the new one.
