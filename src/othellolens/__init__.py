@@ -6,13 +6,17 @@ from .activations.reader import Reader
 from .activations.rows import Rows, SiteRows, read_rows
 from .activations.sources import Played, Source
 from .activations.stored import Stored, store_rows, stored_bytes
-from .encoder import PCA, Autoencoder, Encoder, Neurons, RandomDirections
+from .encoder import ICA, PCA, Autoencoder, Encoder, Neurons, RandomDirections
 from .errors import InputError
 from .evaluation import worldmodel
 from .evaluation.counts import Counts, count
 from .evaluation.fidelity import Fidelity, fidelity
+from .evaluation.judgement import Judgement, judge_fully
+from .evaluation.ranks import Ranks, rank
 from .evaluation.reconstruction import Reconstruction, reconstruct
+from .evaluation.recording import Recording
 from .evaluation.scores import Scores, score
+from .evaluation.sparse_probing import SparseProbes, sparse_probes
 from .evaluation.verdict import Verdict, judge
 from .gpt.cache import ActivationCache, logit_lens
 from .gpt.checkpoints.forms import save_as
@@ -80,6 +84,7 @@ from .sae.training import Member, Training
 
 __all__ = [
     "GPT",
+    "ICA",
     "PCA",
     "ActivationCache",
     "Autoencoder",
@@ -96,6 +101,7 @@ __all__ = [
     "GatedPAnneal",
     "IllegalMoveError",
     "InputError",
+    "Judgement",
     "JumpRelu",
     "Legality",
     "Lens",
@@ -112,9 +118,11 @@ __all__ = [
     "ProLU",
     "ProbePlan",
     "RandomDirections",
+    "Ranks",
     "Reader",
     "Recipe",
     "Reconstruction",
+    "Recording",
     "Records",
     "Refusal",
     "Relu",
@@ -128,6 +136,7 @@ __all__ = [
     "SiteRows",
     "Source",
     "SparseAutoencoder",
+    "SparseProbes",
     "Stored",
     "TopK",
     "Training",
@@ -145,6 +154,7 @@ __all__ = [
     "fold_value_biases",
     "grid",
     "judge",
+    "judge_fully",
     "keep_memory",
     "legality",
     "load_encoder",
@@ -160,6 +170,7 @@ __all__ = [
     "processed",
     "push_to_hub",
     "random_games",
+    "rank",
     "read_records",
     "read_rows",
     "reconstruct",
@@ -169,6 +180,7 @@ __all__ = [
     "score",
     "shapes",
     "skewed",
+    "sparse_probes",
     "split",
     "store_rows",
     "stored_bytes",
