@@ -1,11 +1,11 @@
-# make demo | test | test-interop | check | bench | bench-game | bench-model | bench-sae: each makes its own .venv first.
+# make demo | test | test-interop | check | bench | bench-game | bench-model | bench-sae | bench-judge: each makes its own .venv first.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install -q --disable-pip-version-check -c constraints.txt
 export TORCHINDUCTOR_CACHE_DIR ?= $(CURDIR)/$(VENV)/inductor
 
-.PHONY: demo test test-interop check bench bench-game bench-model bench-sae clean
+.PHONY: demo test test-interop check bench bench-game bench-model bench-sae bench-judge clean
 
 demo: $(VENV)/installed
 	$(BIN)/othellolens demo --out demo --replace
@@ -54,6 +54,9 @@ bench-model: .venv-tl3/installed
 
 bench-sae: .venv-saes/installed
 	.venv-saes/bin/python benchmarks/sae.py
+
+bench-judge: $(VENV)/installed
+	$(BIN)/python benchmarks/judge.py
 
 # The peers of the benchmarks, in an environment of their own.
 .venv-peers/installed: $(BIN)/python
