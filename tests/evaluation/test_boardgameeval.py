@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from othellolens.concepts import cells, family
+from othellolens.errors import InputError
 from othellolens.evaluation.boardgameeval import KINDS, published
 from othellolens.evaluation.controls import Oracle
 from othellolens.evaluation.counts import count
@@ -20,7 +21,8 @@ TRAIN, TEST = random_games(40, seed=11), random_games(30, seed=12)
 
 def test_the_cap_of_two_thirds_is_in_the_published_mean() -> None:
     """An encoder that has every cell feature: 0.667 as published, 1.0 as corrected."""
-    oracle = Oracle(PARITY + cells() + family("empty") + family("legal"))
+    every = PARITY + cells() + family("empty") + family("legal")
+    oracle = Oracle(every)
     train, test = random_games(300, seed=1), random_games(50, seed=2)
     found = published(oracle, train, test)
     assert found["board"].coverage == pytest.approx(128 / 192, abs=1e-6)
@@ -32,8 +34,10 @@ def test_the_cap_of_two_thirds_is_in_the_published_mean() -> None:
     assert found["legal moves"].reconstruction == 1
     blank = published(Oracle(family("empty")), train, test)["board with blanks"]
     assert blank.coverage < 0.8
-    ours = score(count(oracle, train, cells(), peak=torch.full((436,), 1 / 1.01)))
+    ours = score(count(oracle, train, cells(), peak=torch.full((len(every),), 1 / 1.01)))
     assert ours.coverage() == 1.0
+    with pytest.raises(InputError, match="436 peaks were given and the encoder has 376"):
+        count(oracle, test, cells(), peak=torch.ones(436))
 
 
 def test_parity_is_wrong_after_a_pass() -> None:

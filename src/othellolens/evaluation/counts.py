@@ -116,8 +116,8 @@ def count(
         memory: bytes that the counts may take; see `chunks`.
 
     Raises:
-        InputError: the thresholds do not ascend from 0 or above, there are no games, or the counts
-            do not fit into `memory`.
+        InputError: the thresholds do not ascend from 0 or above, there are no games, the peaks are
+            of another number of features, or the counts do not fit into `memory`.
     """
     _check(thresholds)
     peak = (peaks(reads, games) if peak is None else peak).clamp(min=0)
@@ -158,6 +158,11 @@ def counted(
     holds = torch.zeros(2, len(concepts), dtype=torch.int64)
     bars = torch.stack([threshold * peak for threshold in thresholds], 1).float()
     for read in batches:
+        if read.features.shape[1] != features:
+            raise InputError(
+                f"{features:,} peaks were given and the encoder has {read.features.shape[1]:,}"
+                " features: measure the peaks with the same encoder"
+            )
         facts, half = read.facts(concepts), (read.boards.at[:, 0] % 2).to(torch.uint8)
         for side in (CHOOSE, SCORE):
             positions[side] += (half == side).sum()
