@@ -10,7 +10,7 @@ _COLOURS = (
     "#7f7f7f", "#bcbd22", "#003f5c", "#a05195", "#665191", "#2f4b7c",
 )  # fmt: skip
 _MARKS = ("circle", "square", "diamond")
-_WIDTH, _HEIGHT, _LEFT, _TOP, _RIGHT, _BOTTOM = 900, 520, 70, 46, 220, 60
+_WIDTH, _HEIGHT, _LEFT, _TOP, _RIGHT, _BOTTOM = 940, 520, 70, 46, 260, 60
 
 
 class Point(NamedTuple):
