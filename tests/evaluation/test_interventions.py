@@ -1,5 +1,6 @@
 """Cases and the intervention benchmark: edits by sets, ties by enumeration, hooks by hand."""
 
+import pickle
 from itertools import combinations
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from reference import truth_by_lists as slow
 
 from othellolens.encoder import Neurons
 from othellolens.errors import InputError
-from othellolens.evaluation.cases import Cases, natural_cases
+from othellolens.evaluation.cases import Cases, natural_cases, unnatural_cases
 from othellolens.evaluation.interventions import (
     along,
     by_features,
@@ -36,7 +37,9 @@ def test_natural_cases_are_as_described() -> None:
     lengths = CASES.histories.lengths()
     assert 5 <= int(lengths.min()) <= int(lengths.max()) <= 30
     assert not set(CASES.squares.tolist()) & set(CENTRE)
-    assert bool((CASES.edited("flip").legal() != 0).all())
+    before, after = CASES.boards().legal(), CASES.edited("flip").legal()
+    assert bool((after != 0).all())
+    assert bool((before & ~after != 0).all())
     again = natural_cases(40, seed=5)
     assert torch.equal(again.histories.moves, CASES.histories.moves)
     assert torch.equal(again.squares, CASES.squares)
@@ -111,8 +114,83 @@ def test_the_rules_of_the_edited_board_score_nothing() -> None:
         assert found.interval() == (0.0, 0.0, 0.0)
         assert found.mean("f1") == 1.0
         assert found.mean("kl") == pytest.approx(0, abs=1e-5)
-    null = oracle_null(natural_cases(300, seed=1), "flip").interval()
-    assert 1.5 < null.low < null.value < null.high < 3.5
+
+
+def test_the_null_of_the_natural_set_is_the_published_one() -> None:
+    """2.785 on the published 1,001 cases, whose other figures are matched, too."""
+    cases = natural_cases(1001)
+    null = oracle_null(cases, "flip").interval()
+    assert null.low < 2.785 < null.high
+    before, after = unpack(cases.boards().legal()), unpack(cases.edited("flip").legal())
+    assert float(before.sum(1).float().mean()) == pytest.approx(10.62, abs=0.4)
+    assert float(after.sum(1).float().mean()) == pytest.approx(9.97, abs=0.4)
+    assert float((before ^ after).sum(1).float().mean()) == pytest.approx(2.118, abs=0.15)
+
+
+def test_no_game_leads_to_an_unnatural_board() -> None:
+    """Once the disc is erased the others are not one group: by flood, disc by disc."""
+    cases = unnatural_cases(30, seed=2)
+    erased = cases.edited("erase")
+    for case in range(30):
+        discs = set_of(erased.mine[case]) | set_of(erased.theirs[case])
+        group, edge = set(), [min(discs)]
+        while edge:
+            square = edge.pop()
+            group.add(square)
+            left = discs - group
+            near = (s for s in left if abs(s // 8 - square // 8) <= 1)
+            edge += [s for s in near if abs(s % 8 - square % 8) <= 1]
+        assert group < discs
+    whole = cases.boards()
+    assert bool((erased.legal() != 0).all())
+    assert bool((erased.legal() != whole.legal()).all())
+    with pytest.raises(InputError, match="ask for at least one, of 1 to 60"):
+        natural_cases(3, plies=(9, 4))
+
+
+def published(cases: Cases) -> list[dict[str, object]]:
+    """The cases as the original repository keeps them."""
+    black = cases.boards().black == cases.mine()
+    return [
+        {"history": [s for s in moves if s >= 0], "pos_int": square, "ori_color": 2.0 * own}
+        for moves, square, own in zip(
+            cases.histories.moves.tolist(), cases.squares.tolist(), black.tolist(), strict=True
+        )
+    ]
+
+
+@pytest.mark.parametrize("protocol", [0, 2, 3, 4, 5])
+def test_the_published_pickle_is_read_and_nothing_in_it_run(tmp_path: Path, protocol: int) -> None:
+    path = tmp_path / "intervention_benchmark.pkl"
+    path.write_bytes(pickle.dumps(published(CASES), protocol=protocol))
+    back = Cases.load(path)
+    assert torch.equal(back.histories.moves, CASES.histories.moves)
+    assert torch.equal(back.squares, CASES.squares)
+    path.write_bytes(pickle.dumps([Path("x")], protocol=protocol))
+    with pytest.raises(InputError, match="nothing was run"):
+        Cases.load(path)
+    whole = pickle.dumps(published(CASES), protocol=protocol)
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(InputError, match="is a pickle that is not read: it is"):
+        Cases.load(path)
+
+
+def test_published_cases_that_cannot_be_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "cases.pkl"
+    cases = published(CASES[:3])
+    for key, value, said in (
+        ("ori_color", 2.0 - float(str(cases[1]["ori_color"])), "case 1: .. is not of the colour"),
+        ("ori_color", 1.0, "case 1 needs squares of 0..63 and an ori_color of 0 or 2"),
+        ("pos_int", 64, "case 1 needs a history of squares and a pos_int"),
+        ("history", [], "case 1 needs a history of squares and a pos_int"),
+        ("history", "f5", "case 1 needs a history of squares and a pos_int"),
+    ):
+        path.write_bytes(pickle.dumps([cases[0], {**cases[1], key: value}, cases[2]]))
+        with pytest.raises(InputError, match=said):
+            Cases.load(path)
+    path.write_bytes(pickle.dumps([[44]]))
+    with pytest.raises(InputError, match="case 0 is no dictionary"):
+        Cases.load(path)
 
 
 def test_the_null_is_the_model_left_alone(model: GPT) -> None:

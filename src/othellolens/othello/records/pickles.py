@@ -12,6 +12,7 @@ Instructions: https://docs.python.org/3/library/pickletools.html
 import pickle
 import pickletools
 import re
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from ..games import Games
 from ..squares import MAX_PLIES, NO_MOVE, SQUARES
 from .record import Fault, Raw, rows_of
 
-Value = int | str | list[Any] | None
+Value = int | float | str | list[Any] | dict[Any, Any] | None
 """None is the mark that opens a list."""
 
 _SMALL_INTEGERS = re.compile(rb"(?:K.)+", re.DOTALL)
@@ -34,10 +35,14 @@ class Refused(Exception):
 
 
 class Machine:
-    """Runs a pickle that holds nothing but lists, integers and strings."""
+    """Runs a pickle that holds nothing but lists, integers and strings.
 
-    def __init__(self, program: bytes) -> None:
+    With `records` it may hold dictionaries and floating-point numbers, too.
+    """
+
+    def __init__(self, program: bytes, *, records: bool = False) -> None:
         self.program = program
+        self.steps = {**_STEPS, **_RECORD_STEPS} if records else _STEPS
         self.at = 0
         self.stack: list[Value] = []
         self.memo: dict[int, Value] = {}
@@ -51,7 +56,7 @@ class Machine:
         while (code := self.take(1)) != b".":
             if code == b"K":
                 self.small_integers()
-            elif step := _STEPS.get(code):
+            elif step := self.steps.get(code):
                 step(self)
             else:
                 self.refuse(code)
@@ -108,6 +113,13 @@ class Machine:
         if not isinstance(top, list):
             raise Refused("it is damaged: it appends to what is no list")
         top.extend(values)
+
+    def enter(self, items: list[Value]) -> None:
+        """Put keys and values into the dictionary on top of the stack."""
+        top = self.stack[-1] if self.stack else None
+        if not isinstance(top, dict):
+            raise Refused("it is damaged: it enters items into what is no dictionary")
+        top.update(_pairs(items))
 
     def remember(self, slot: int) -> None:
         """Keep the top of the stack under a number."""
@@ -186,7 +198,8 @@ def _fault(game: Value) -> Fault | None:
 
 
 def _kind(value: Value) -> str:
-    known = {int: "a number", str: "a string", list: "a list", type(None): "a mark"}
+    known = {int: "a number", float: "a fraction", str: "a string", list: "a list"}
+    known |= {dict: "a dictionary", type(None): "a mark"}
     return known[type(value)]
 
 
@@ -203,6 +216,12 @@ def _decimal(line: bytes) -> int:
     if not re.fullmatch(rb"-?\d{1,19}L?", line):
         raise Refused(f"it holds {line[:20]!r}, no integer of a square")
     return int(line.rstrip(b"L"))
+
+
+def _fraction(line: bytes) -> float:
+    if not re.fullmatch(rb"-?\d{1,19}(\.\d{1,19})?", line):
+        raise Refused(f"it holds {line[:20]!r}, no number of a case")
+    return float(line)
 
 
 def _short(m: Machine) -> bytes:
@@ -236,6 +255,24 @@ _STEPS: dict[bytes, Callable[[Machine], None]] = {
     b"g": lambda m: m.recall(_decimal(m.line())),
     b"\x8c": lambda m: m.text(m.take(m.number(1))),
     b"X": lambda m: m.text(m.take(m.number(4))),
+}
+
+
+def _pairs(items: list[Value]) -> dict[str, Value]:
+    keys, values = items[::2], items[1::2]
+    if len(keys) != len(values) or not all(isinstance(key, str) for key in keys):
+        raise Refused("it holds a dictionary whose keys are no strings")
+    return dict(zip(map(str, keys), values, strict=True))
+
+
+_RECORD_STEPS: dict[bytes, Callable[[Machine], None]] = {
+    b"}": lambda m: m.stack.append({}),
+    b"d": lambda m: m.stack.append(_pairs(m.since_mark())),
+    b"s": lambda m: m.enter([m.pop(), m.pop()][::-1]),
+    b"u": lambda m: m.enter(m.since_mark()),
+    b"G": lambda m: m.stack.append(struct.unpack(">d", m.take(8))[0]),
+    b"F": lambda m: m.stack.append(_fraction(m.line())),
+    b"V": lambda m: m.text(m.line()),
 }
 
 
