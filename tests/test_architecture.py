@@ -44,4 +44,4 @@ def test_scripts_and_pages_are_shipped() -> None:
         "py.typed",
     ):
         assert (PACKAGE / name).is_file(), name
-    assert (PACKAGE / "gpt/mini/model.safetensors").stat().st_size <= 6_000_000
+    assert (PACKAGE / "gpt/mini/model.safetensors").stat().st_size <= 8_000_000
