@@ -26,7 +26,7 @@ def test_the_plain_reader_returns_the_bits_of_the_cache(kind: str, normalization
     with torch.no_grad():
         _, cache = model.run_with_cache(IDS, site.hook_name)
     read = Reader(model, site)(IDS)
-    assert torch.equal(read, cache[site.hook_name])
+    assert torch.equal(read, site.vectors(cache[site.hook_name]))
     assert not read.requires_grad
 
 
@@ -42,7 +42,7 @@ def test_several_sites_in_one_pass_have_the_bits_of_each_alone(
     for site in sites:
         with torch.no_grad():
             _, cache = model.run_with_cache(IDS, site.hook_name)
-        assert torch.equal(read[site], cache[site.hook_name]), site
+        assert torch.equal(read[site], site.vectors(cache[site.hook_name])), site
 
 
 @pytest.mark.parametrize("kind", [kind for kind in SITES if not kind.startswith("ln")])
@@ -52,7 +52,7 @@ def test_a_reader_sees_what_hooks_have_edited(kind: str) -> None:
     with torch.no_grad(), model.hooks(edits):
         _, cache = model.run_with_cache(IDS, site.hook_name)
         edited = Reader(model, site)(IDS)
-    assert torch.equal(edited, cache[site.hook_name])
+    assert torch.equal(edited, site.vectors(cache[site.hook_name]))
     assert not torch.equal(edited, Reader(model, site)(IDS))
 
 

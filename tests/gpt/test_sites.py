@@ -14,6 +14,7 @@ HOOKS = {
     "resid_mid": "hook_resid_mid",
     "resid_post": "hook_resid_post",
     "attn_out": "hook_attn_out",
+    "z": "attn.hook_z",
     "mlp_out": "hook_mlp_out",
     "mlp_pre": "mlp.hook_pre",
     "mlp_post": "mlp.hook_post",
@@ -42,7 +43,7 @@ def test_every_site_is_in_the_model_and_as_wide_as_it_says(
     for layer in (0, 1):
         site = Site(kind, layer)
         _, cache = model.run_with_cache(tokens(games[:2])[:, :5], names_filter=site.hook_name)
-        assert cache[site.hook_name].shape == (2, 5, model.width(site))
+        assert site.vectors(cache[site.hook_name]).shape == (2, 5, model.width(site))
         assert cache[kind, layer] is cache[site.hook_name]
 
 
@@ -61,7 +62,9 @@ BAD = [
     "blocks.x.hook_resid_post",
     "blocks.².hook_resid_post",
     "blocks.3.hook_resid",
-    "blocks.3.attn.hook_z",
+    "blocks.3.attn.hook_q",
+    "z.3.1.2",
+    "z.3.x",
 ]
 
 
@@ -96,3 +99,26 @@ def test_a_hook_point_passes_on_what_its_functions_return() -> None:
     ]
     assert point(x).tolist() == [6, 6]
     assert seen[0].tolist() == [2, 2]
+
+
+def test_one_head_is_read_and_written_alone(model: GPT, games: Games) -> None:
+    """z.1.2 is what head 2 of layer 1 reads, and writing it leaves the other heads alone."""
+    whole, one = Site("z", 1), Site("z", 1, head=2)
+    assert Site.parse("z.1.2") == one and str(one) == "z.1.2"
+    ids = tokens(games[:2])[:, :5]
+    z = model.run_with_cache(ids, names_filter=one.hook_name)[1][one.hook_name]
+    assert torch.equal(one.vectors(z), z[:, :, 2])
+    assert torch.equal(whole.vectors(z), z.flatten(2))
+    assert torch.equal(whole.with_vectors(z, whole.vectors(z)), z)
+    other = one.with_vectors(z, one.vectors(z) + 1)
+    kept = [head for head in range(z.shape[2]) if head != 2]
+    assert torch.equal(other[:, :, kept], z[:, :, kept])
+    assert torch.equal(other[:, :, 2], z[:, :, 2] + 1)
+    assert model.width(one) * model.cfg.n_heads == model.width(whole)
+
+
+def test_a_head_that_is_none_is_refused(model: GPT) -> None:
+    with pytest.raises(InputError, match="heads, counted from 0, are parts of z"):
+        Site("resid_post", 0, head=1)
+    with pytest.raises(InputError, match="site z.0.9: this model has .* heads"):
+        model.check_site(Site("z", 0, head=9))

@@ -145,13 +145,14 @@ class _Part(nn.Module):
             inside = _inside(cast(Block, self.model.blocks[layer]), resid, kinds, last)
             found.append({kind: inside[kind] for kind in kinds})
             resid = resid if last else inside["resid_post"]
-        return tuple(found[site.layer][site.kind][:, :plies] for site in self.sites)
+        return tuple(site.vectors(found[site.layer][site.kind])[:, :plies] for site in self.sites)
 
 
 _STEPS: dict[str, Callable[[Block, dict[str, Tensor]], Tensor]] = {
     "resid_pre": lambda block, x: block.hook_resid_pre(x["read"]),
     "ln1": lambda block, x: block.ln1.normalized(x["resid_pre"]),
-    "attn_out": lambda block, x: block.hook_attn_out(block.attn(block.ln1(x["resid_pre"]))),
+    "z": lambda block, x: block.attn.z(block.ln1(x["resid_pre"])),
+    "attn_out": lambda block, x: block.hook_attn_out(block.attn.out(x["z"])),
     "resid_mid": lambda block, x: block.hook_resid_mid(x["resid_pre"] + x["attn_out"]),
     "ln2": lambda block, x: block.ln2.normalized(x["resid_mid"]),
     "mlp_pre": lambda block, x: block.mlp.hook_pre(

@@ -270,9 +270,9 @@ def _edited(lens: Lens, games: Games, plan: _Plan) -> Float[Tensor, "control edi
     for change in plan.change:
 
         def put(x: Tensor, hook: Any, change: Tensor = change) -> Tensor:  # noqa: ARG001
-            out = x.clone()
+            out = lens.site.vectors(x).clone()
             out[rows, ply] += change.to(out)
-            return out
+            return lens.site.with_vectors(x, out)
 
         logits = lens.model.run_with_hooks(ids, [(lens.site.hook_name, put)])[rows, ply]
         moved = logits.float().log_softmax(-1).cpu() - clean

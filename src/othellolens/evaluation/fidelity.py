@@ -21,7 +21,7 @@ from ..encoder import Autoencoder
 from ..errors import InputError
 from ..gpt.legality import Legality, judge_logits
 from ..gpt.model import GPT
-from ..gpt.sites import Hook
+from ..gpt.sites import Hook, Site
 from ..gpt.tokens import PAD, tokens
 from ..lens import Lens
 from ..othello.games import Games
@@ -78,8 +78,8 @@ def fidelity(lens: Lens, games: Games, *, batch: int = 64) -> Fidelity:
     edits: dict[str, Hook | None] = {
         "clean": None,
         "spliced": None,
-        "zero": _constant(torch.zeros_like(mean)),
-        "mean": _constant(mean),
+        "zero": _constant(lens.target, torch.zeros_like(mean)),
+        "mean": _constant(lens.target, mean),
     }
     sums: dict[str, list[Any]] = {name: [] for name in edits}
     for first in range(0, len(games), batch):
@@ -95,9 +95,9 @@ def fidelity(lens: Lens, games: Games, *, batch: int = 64) -> Fidelity:
     return Fidelity(*statistics, **{name: _damage(parts) for name, parts in sums.items()})
 
 
-def _constant(value: Float[Tensor, " d_in"]) -> Hook:
+def _constant(site: Site, value: Float[Tensor, " d_in"]) -> Hook:
     def put(x: Tensor, hook: Any) -> Tensor:  # noqa: ARG001
-        return value.to(x).expand_as(x)
+        return site.with_vectors(x, value.expand_as(site.vectors(x)))
 
     return put
 
@@ -156,14 +156,15 @@ def _spliced(lens: Lens, encoder: Autoencoder, games: Games) -> Tensor:
     seen: list[Tensor] = []
 
     def see(x: Tensor, hook: Any) -> None:  # noqa: ARG001
-        seen.append(x)
+        seen.append(lens.site.vectors(x))
 
     def put(y: Tensor, hook: Any) -> Tensor:  # noqa: ARG001
         if not seen:
             raise InputError(
                 f"{lens.target} comes before {lens.site}: what is read there cannot be spliced"
             )
-        return encoder.reconstruct(seen[0].flatten(0, 1)).unflatten(0, y.shape[:2])
+        rebuilt = encoder.reconstruct(seen[0].flatten(0, 1)).unflatten(0, y.shape[:2])
+        return lens.target.with_vectors(y, rebuilt)
 
     ids = tokens(games)[:, : lens.model.cfg.n_ctx].to(lens.model.device)
     hooks = [(lens.site.hook_name, see), (lens.target.hook_name, put)]

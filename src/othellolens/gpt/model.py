@@ -73,13 +73,20 @@ class Attention(nn.Module):
         self.hook_z, self.hook_result = HookPoint(), HookPoint()
 
     def forward(self, x: Float[Tensor, "game ply d_model"]) -> Float[Tensor, "game ply d_model"]:
+        return self.out(self.z(x))
+
+    def z(self, x: Float[Tensor, "game ply d_model"]) -> Float[Tensor, "game ply head d_head"]:
+        """What each head reads off the moves that it looks at, before W_O."""
         q, k, v = self._queries_keys_values(x)
         if self.hook_attn_scores.hooks or self.hook_pattern.hooks or _explicit_is_faster(q):
             z = self._explicit(q, k, v)
         else:
             q, k, v = (part.transpose(1, 2) for part in (q, k, v))
             z = F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2)
-        z = self.hook_z(z)
+        return self.hook_z(z)
+
+    def out(self, z: Float[Tensor, "game ply head d_head"]) -> Float[Tensor, "game ply d_model"]:
+        """What the heads add to the residual stream."""
         if self.hook_result.hooks:
             result = self.hook_result(torch.einsum("gphd,hdm->gphm", z, self.W_O))
             return result.sum(-2) + self.b_O
@@ -354,17 +361,23 @@ class GPT(nn.Module):
         """Refuse a site that this model does not have.
 
         Raises:
-            InputError: the layer is out of range.
+            InputError: the layer or the head is out of range.
         """
         if site.layer >= self.cfg.n_layers:
             raise InputError(
                 f"site {site}: this model has {self.cfg.n_layers} layers,"
                 f" 0 to {self.cfg.n_layers - 1}"
             )
+        if site.head is not None and site.head >= self.cfg.n_heads:
+            raise InputError(
+                f"site {site}: this model has {self.cfg.n_heads} heads, 0 to {self.cfg.n_heads - 1}"
+            )
 
     def width(self, site: Site) -> int:
         """Length of the vectors at a site."""
         self.check_site(site)
+        if site.kind == "z":
+            return self.cfg.d_head * (self.cfg.n_heads if site.head is None else 1)
         return self.cfg.d_mlp if site.kind in ("mlp_pre", "mlp_post") else self.cfg.d_model
 
 
