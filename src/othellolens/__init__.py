@@ -61,8 +61,12 @@ from .othello.statistics import (
     turned_to_f5,
 )
 from .othello.transpositions import Transposition, Transpositions
-from .probes.accuracy import probe_accuracy
-from .probes.linear import LinearProbe, ProbePlan, fit_probe
+from .probes.accuracy import marginal_accuracy, probe_accuracies, probe_accuracy
+from .probes.facts import FactProbe
+from .probes.files import load_probe
+from .probes.fit import ProbePlan, ProbeTarget, fit_probe, fit_probes
+from .probes.linear import LinearProbe
+from .probes.mlp import MLPProbe
 from .report.write import write_report
 from .runs import load_encoder, load_lens, push_to_hub
 from .sae.autoencoder import Recipe, SparseAutoencoder
@@ -93,6 +97,7 @@ __all__ = [
     "Census",
     "Counts",
     "Encoder",
+    "FactProbe",
     "Fidelity",
     "GPTConfig",
     "GPTPlan",
@@ -106,6 +111,7 @@ __all__ = [
     "Legality",
     "Lens",
     "LinearProbe",
+    "MLPProbe",
     "Matryoshka",
     "Member",
     "Meta",
@@ -117,6 +123,7 @@ __all__ = [
     "Played",
     "ProLU",
     "ProbePlan",
+    "ProbeTarget",
     "RandomDirections",
     "Ranks",
     "Reader",
@@ -150,6 +157,7 @@ __all__ = [
     "count",
     "fidelity",
     "fit_probe",
+    "fit_probes",
     "fold_layer_norm",
     "fold_value_biases",
     "grid",
@@ -161,11 +169,14 @@ __all__ = [
     "load_games",
     "load_gpt",
     "load_lens",
+    "load_probe",
     "load_sae",
     "logit_lens",
+    "marginal_accuracy",
     "open_shards",
     "openings",
     "overlap",
+    "probe_accuracies",
     "probe_accuracy",
     "processed",
     "push_to_hub",

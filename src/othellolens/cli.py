@@ -32,7 +32,7 @@ from .othello.records import load_games, parse_game, to_text
 from .othello.squares import MAX_PLIES, NO_MOVE
 from .passtest import pass_test
 from .probes.accuracy import probe_accuracy
-from .probes.linear import ProbePlan, fit_probe
+from .probes.fit import ProbePlan, fit_probe
 from .publishedscores import evaluate_as_published
 from .report.write import MARKER, write_report
 from .river import Contest, ModelCard, baselines, judge_all, model_card, row
@@ -134,10 +134,10 @@ def verb_fit_probe(
     )
     progress.close()
     found = probe_accuracy(probe, player, where, test)
-    probe.metadata["accuracy"] = found._asdict()
+    probe.metadata["accuracy"] = found.to_dict()
     probe.save(out)
     say(f"{where} of {model}: {found.cell:.2%} of cells, {found.board:.2%} of whole boards right")
-    write_result(json, found._asdict())
+    write_result(json, found.to_dict())
 
 
 def evaluate(

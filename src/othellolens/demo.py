@@ -9,7 +9,7 @@ from .gpt.runs import load_gpt
 from .gpt.sites import Site
 from .lens import Lens
 from .othello.games import random_games
-from .probes.linear import ProbePlan
+from .probes.fit import ProbePlan
 from .report.write import write_report
 from .river import Contest, baselines, judge_all, row, train_contender
 from .sae.batch_topk import BatchTopK

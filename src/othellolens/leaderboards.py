@@ -17,7 +17,7 @@ from .errors import InputError
 from .evaluation.judgement import judge_fully
 from .lens import Lens
 from .othello.games import Games, random_games
-from .probes.linear import ProbePlan
+from .probes.fit import ProbePlan
 from .report.board import envelope, page
 from .report.standings import Entry, markdown, rows, said, standings
 from .river import Contest, rivals

@@ -11,7 +11,8 @@ from .gpt.model import GPT
 from .gpt.runs import load_gpt
 from .gpt.sites import Site
 from .othello.games import Games
-from .probes.linear import LinearProbe, ProbePlan, fit_probe
+from .probes.board import BoardProbe
+from .probes.fit import ProbePlan, fit_probe
 from .probes.passes import SINCE, Sides, before_first_pass, sides
 from .runs import HELD_SEED, games_of
 from .terminal import Progress, say, table, write_result
@@ -67,7 +68,7 @@ def pass_test(
 
 def _probes(
     player: GPT, site: Site, games: Games, plan: ProbePlan, seed: int, progress: Progress
-) -> Iterator[tuple[str, LinearProbe]]:
+) -> Iterator[tuple[str, BoardProbe]]:
     for name in FITTED:
         what = f"{site}: probe fitted {name if name == FITTED[0] else 'by ' + name}"
         yield (

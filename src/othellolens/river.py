@@ -19,7 +19,7 @@ from .gpt.sites import Site
 from .lens import Lens
 from .othello.games import Games
 from .probes.accuracy import Accuracy, marginal_accuracy, probe_accuracy
-from .probes.linear import ProbePlan, fit_probe
+from .probes.fit import ProbePlan, fit_probe
 from .sae.autoencoder import Recipe, SparseAutoencoder
 from .sae.plan import SAEPlan
 from .sae.runs import train_sae
@@ -172,9 +172,9 @@ class ModelCard:
             "illegal_lenient": judged.lenient_rate(),
             "kl_to_oracle": judged.kl(),
             "kl_to_oracle_by_ply": judged.kl_by_ply(),
-            "probe_by_layer": [found._asdict() for found in self.probe],
-            "probe_of_untrained_by_layer": [found._asdict() for found in self.floor],
-            "marginals": self.marginals._asdict(),
+            "probe_by_layer": [found.to_dict() for found in self.probe],
+            "probe_of_untrained_by_layer": [found.to_dict() for found in self.floor],
+            "marginals": self.marginals.to_dict(),
         }
 
 

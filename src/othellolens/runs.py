@@ -11,7 +11,7 @@ from .gpt.sites import Site
 from .lens import Lens
 from .othello.games import Games, random_games, share_games
 from .othello.records import load_games
-from .probes.linear import KIND, load_probe
+from .probes.files import KINDS, load_probe
 from .sae.autoencoder import SparseAutoencoder
 from .sae.foreign.forms import is_sae, nothing, read_sae
 from .sae.hub import push_sae
@@ -53,7 +53,7 @@ def load_encoder(path: str | Path) -> Encoder:
         raise InputError(f"there is no folder {path}")
     if is_sae(path):
         return read_sae(path)
-    if (path / CONFIG).exists() and read_json(path / CONFIG).get("kind") == KIND:
+    if (path / CONFIG).exists() and read_json(path / CONFIG).get("kind") in KINDS:
         return load_probe(path)
     raise InputError(f"{nothing(path)}, and no probe of ours")
 
@@ -101,7 +101,7 @@ def load_lens(path: str | Path, *, model: str | None = None, site: str | None = 
     """
     encoder = load_encoder(path)
     model = model or encoder.metadata.get("model_name")
-    site = site or encoder.metadata.get("hook_name")
+    site = site or encoder.metadata.get("site") or encoder.metadata.get("hook_name")
     if not model or not site:
         raise InputError(f"{path} does not name its model and site: say --model and --site")
     return Lens(load_gpt(model), Site.parse(site), encoder)

@@ -11,7 +11,9 @@ from othellolens.gpt.sites import Site
 from othellolens.othello.boards import Boards
 from othellolens.othello.games import Games, random_games
 from othellolens.othello.squares import NO_MOVE
-from othellolens.probes.linear import LinearProbe, ProbePlan, by_parity, classes, fit_probe
+from othellolens.probes.board import by_parity, classes
+from othellolens.probes.fit import ProbePlan, fit_probe
+from othellolens.probes.linear import LinearProbe
 from othellolens.probes.passes import before_first_pass, disputed, plies_since, sides
 
 SITE = Site("resid_post", layer=1)

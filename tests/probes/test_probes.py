@@ -13,9 +13,12 @@ from othellolens.gpt.shape import GPTConfig
 from othellolens.gpt.sites import Site
 from othellolens.othello.boards import Boards
 from othellolens.othello.games import Games, random_games
-from othellolens.probes import linear
+from othellolens.probes import fit
 from othellolens.probes.accuracy import marginal_accuracy, probe_accuracy
-from othellolens.probes.linear import LinearProbe, ProbePlan, classes, fit_probe, load_probe
+from othellolens.probes.board import classes
+from othellolens.probes.files import load_probe
+from othellolens.probes.fit import ProbePlan, fit_probe
+from othellolens.probes.linear import LinearProbe
 
 SITE = Site("resid_post", 1)
 
@@ -39,7 +42,7 @@ def test_a_linear_board_is_read_exactly(player: GPT, monkeypatch: pytest.MonkeyP
             boards = readable(self.games)
             return SiteRows(boards.at, {SITE: boards.squares().flatten(1).float() @ mix + 3})
 
-    monkeypatch.setattr(linear, "Played", Planted)
+    monkeypatch.setattr(fit, "Played", Planted)
     monkeypatch.setattr(GPT, "width", lambda self, site: 192)
     games = random_games(200, seed=0)
     probe = fit_probe(player, SITE, games, plan=ProbePlan(rows=400_000, batch=1000))

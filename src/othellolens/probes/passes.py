@@ -21,7 +21,7 @@ from ..othello import truth
 from ..othello.boards import Boards
 from ..othello.games import Games
 from ..othello.squares import NO_MOVE
-from .linear import LinearProbe, by_parity, classes
+from .board import BoardProbe, by_parity, classes
 
 SINCE = {"0": (0, 0), "1": (1, 1), "2-4": (2, 4), "5 and more": (5, 60), "all": (0, 60)}
 """Plies since the pass, by name."""
@@ -89,7 +89,7 @@ def plies_since(boards: Boards) -> Int64[Tensor, " position"]:
 
 
 @torch.no_grad()
-def sides(probe: LinearProbe, model: GPT, site: Site, games: Games) -> Sides:
+def sides(probe: BoardProbe, model: GPT, site: Site, games: Games) -> Sides:
     """Read all positions with a probe, and see whose side it takes.
 
     Args:
@@ -118,7 +118,7 @@ def sides(probe: LinearProbe, model: GPT, site: Site, games: Games) -> Sides:
 
 
 def _colours(
-    probe: LinearProbe, model: GPT, site: Site, games: Games, boards: Boards
+    probe: BoardProbe, model: GPT, site: Site, games: Games, boards: Boards
 ) -> Bool[Tensor, "position 64"]:
     """Whether mine is likelier than theirs, square by square."""
     found: list[Tensor] = []

@@ -1,0 +1,192 @@
+"""Fitting probes: many at once, at several sites, while the games run through the model once."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, NamedTuple, TypeAlias, cast
+
+import torch
+from torch import Tensor
+
+from ..activations.crowding import mixable
+from ..activations.mixing import Mixer
+from ..activations.sources import Played
+from ..concepts import ConceptSet, family
+from ..errors import InputError
+from ..gpt.model import GPT
+from ..gpt.sites import Site
+from ..othello.games import Games
+from .board import BoardProbe
+from .facts import FactProbe
+from .labels import BoardLabels, Convention, FactLabels, Labels
+from .linear import LinearProbe
+from .mlp import MLPProbe
+from .probe import UNKNOWN, Probe
+
+Kind: TypeAlias = Literal["linear", "mlp"]
+
+
+@dataclass(frozen=True)
+class ProbePlan:
+    """How long and how to fit."""
+
+    rows: int = 2_000_000
+    """Activation vectors to fit on."""
+    batch: int = 2048
+    """Rows a step."""
+    window: int = 4096
+    """Games whose rows are mixed with one another; at least twice as many as a batch has rows."""
+    lr: float = 1e-2
+    """Peak learning rate of AdamW; it falls linearly to 0. That of an MLP is a third of it."""
+    weight_decay: float = 1e-2
+    """Decoupled weight decay."""
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps in all."""
+        return max(1, self.rows // self.batch)
+
+
+class ProbeStep(NamedTuple):
+    """One step of fitting, as it is reported; means over the probes that are fitted together."""
+
+    step: int
+    loss: float
+    """Cross-entropy, nats a square or fact."""
+    accuracy: float
+    """Share of squares or facts that the batch's likeliest label gets right."""
+
+
+@dataclass(frozen=True)
+class ProbeTarget:
+    """One probe to fit: where, of what kind, and what it is told."""
+
+    site: Site
+    kind: Kind = "linear"
+    labels: Convention = "rules"
+    back: int = 0
+    """Plies before the position whose truth it is told; 0: the position itself."""
+    families: tuple[str, ...] = ()
+    """Families of concepts, for a logistic regression each; none: the board."""
+
+
+def fit_probe(
+    model: GPT,
+    site: Site,
+    games: Games,
+    *,
+    kind: Kind = "linear",
+    plan: ProbePlan | None = None,
+    seed: int = 0,
+    labels: Convention = "rules",
+    back: int = 0,
+    watch: Callable[[ProbeStep], object] = lambda _: None,
+) -> BoardProbe:
+    """Fit a mine / theirs / empty probe on what passes a site of a model.
+
+    Args:
+        model: the player.
+        site: where to read it; a single head's output is `Site("z", layer, head)`.
+        games: what to play through it.
+        kind: "linear", or "mlp" with one hidden layer of 128.
+        plan: how long and how.
+        seed: of the mixing, of an MLP's first weights and of shuffled labels.
+        labels: see `Convention`.
+        back: see `ProbeTarget`.
+        watch: called with every step.
+
+    Raises:
+        InputError: there are no games, or the model has no such site.
+    """
+    target = ProbeTarget(site, kind, labels, back)
+    (found,) = fit_probes(model, [target], games, plan=plan, seed=seed, watch=watch)
+    return cast(BoardProbe, found)
+
+
+def fit_probes(
+    model: GPT,
+    targets: Sequence[ProbeTarget],
+    games: Games,
+    *,
+    plan: ProbePlan | None = None,
+    seed: int = 0,
+    watch: Callable[[ProbeStep], object] = lambda _: None,
+) -> list[Probe]:
+    """Fit several probes on the same batches; each comes out as if it were fitted alone.
+
+    Arguments as of `fit_probe`. A first guess in closed form (least squares) was tried and left
+    out: after a tenth of the rows it had no lead, and running the model takes most of the time.
+
+    Returns:
+        One probe for each target, in their order: `LinearProbe`, `MLPProbe` or `FactProbe`.
+    """
+    plan = plan or ProbePlan()
+    if not targets:
+        raise InputError("there is no probe to fit: name at least one target")
+    if not len(games):
+        raise InputError("there are no games to fit on")
+    learners = [_Learner(model, target, games, plan, seed) for target in targets]
+    sites = tuple(dict.fromkeys(target.site for target in targets))
+    source = Played(model, sites, games, window=mixable(plan.window, plan.batch))
+    batches = Mixer(source, batch=plan.batch, seed=seed).batches()
+    for step, batch in zip(range(plan.steps), batches, strict=False):
+        done = [one.learn(batch.at, batch.x[one.target.site], step) for one in learners]
+        loss, right = (sum(values) / len(done) for values in zip(*done, strict=True))
+        watch(ProbeStep(step + 1, loss, right))
+    batches.close()
+    for one in learners:
+        one.probe.metadata = {
+            "model_name": model.name,
+            "hook_name": one.target.site.hook_name,
+            "site": str(one.target.site),
+            "games": games.origin,
+            "plan": asdict(plan),
+            "seed": seed,
+            "labels": one.target.labels,
+            "back": one.target.back,
+        }
+    return [one.probe.eval() for one in learners]
+
+
+class _Learner:
+    """A probe that is being fitted."""
+
+    def __init__(
+        self, model: GPT, target: ProbeTarget, games: Games, plan: ProbePlan, seed: int
+    ) -> None:
+        self.target, self._plan = target, plan
+        told: dict[str, Any] = {"labels": target.labels, "back": target.back, "seed": seed}
+        width, lr = model.width(target.site), plan.lr
+        self.labels: Labels
+        self.probe: Probe
+        if target.families:
+            if target.kind != "linear":
+                raise InputError("probes of concepts are linear: an mlp probe reads boards")
+            concepts = sum((family(name) for name in target.families), ConceptSet(()))
+            self.labels = FactLabels(games, concepts, **told)
+            self.probe = FactProbe(width, concepts)
+        else:
+            self.labels = BoardLabels(games, **told)
+            mlp = target.kind == "mlp"
+            self.probe = MLPProbe(width, seed=seed) if mlp else LinearProbe(width)
+            lr = lr / 3 if mlp else lr
+        self.probe = self.probe.to(model.device)
+        self._lr, decay = lr, plan.weight_decay
+        self._optimizer = torch.optim.AdamW(
+            self.probe.parameters(), lr=lr, betas=(0.9, 0.99), weight_decay=decay
+        )
+
+    def learn(self, at: Tensor, x: Tensor, step: int) -> tuple[float, float]:
+        """One step; the loss and the share that was right before it."""
+        if not step:
+            self.probe.settle(x)
+        truth = self.labels.of(at).to(x.device)
+        logits = self.probe.logits(x)
+        loss = self.probe.loss(logits, truth)
+        loss.backward()
+        for group in self._optimizer.param_groups:
+            group["lr"] = self._lr * (1 - step / self._plan.steps)
+        self._optimizer.step()
+        self._optimizer.zero_grad()
+        known = truth != UNKNOWN
+        right = ((self.probe.guess(logits) == truth) & known).sum() / known.sum().clamp(min=1)
+        return loss.item(), right.item()
