@@ -115,6 +115,19 @@ def test_shuffled_labels_are_of_another_game_at_the_same_ply() -> None:
     assert bool((found == UNKNOWN).any())
 
 
+def test_labels_by_colour_and_of_some_plies() -> None:
+    boards = random_games(4, seed=2).replay()
+    games = random_games(4, seed=2)
+    found = BoardLabels(games, labels="colours", plies="odd").of(boards.at)
+    own = classes(boards)
+    for row, (label, black) in enumerate(zip(found, boards.black.tolist(), strict=True)):
+        if int(boards.at[row, 1]) % 2 == 0:
+            assert (label == UNKNOWN).all()
+        else:
+            swapped = torch.where(own[row] == 2, 2, 1 - own[row])
+            assert torch.equal(label, own[row] if black else swapped)
+
+
 def test_accuracy_by_square_and_ply_equals_loops(player: GPT) -> None:
     games = random_games(5, seed=4)
     probes = [

@@ -14,7 +14,7 @@ from ..gpt.model import GPT
 from ..gpt.sites import Site
 from ..othello.games import Games
 from .board import BoardProbe
-from .labels import BoardLabels, Convention
+from .labels import BoardLabels, Convention, Plies
 from .probe import UNKNOWN, warn_elsewhere
 
 
@@ -73,13 +73,14 @@ def probe_accuracy(
     *,
     labels: Convention = "rules",
     back: int = 0,
+    plies: Plies = "all",
 ) -> Accuracy:
     """Accuracy of the probe's most likely class on every position that the model can read.
 
     Raises:
         InputError: the model has no such site, or its vectors are not as wide as the probe's.
     """
-    return probe_accuracies([(site, probe)], model, games, labels=labels, back=back)[0]
+    return probe_accuracies([(site, probe)], model, games, labels=labels, back=back, plies=plies)[0]
 
 
 @torch.no_grad()
@@ -90,6 +91,7 @@ def probe_accuracies(
     *,
     labels: Convention = "rules",
     back: int = 0,
+    plies: Plies = "all",
     batch: int = 64,
     watch: Callable[[int], object] = lambda _: None,
 ) -> list[Accuracy]:
@@ -101,6 +103,7 @@ def probe_accuracies(
         games: held-out games.
         labels: what is right: see `Convention`.
         back: plies before the position whose board is right.
+        plies: at which plies to ask.
         batch: games at a time.
         watch: called with the number of games after each batch.
     """
@@ -113,7 +116,7 @@ def probe_accuracies(
             )
     if not len(games):
         raise InputError("there are no games to test on")
-    truth = BoardLabels(games, labels=labels, back=back)
+    truth = BoardLabels(games, labels=labels, back=back, plies=plies)
     reader = Reader(model, tuple(dict.fromkeys(site for site, _ in probes)), batch=batch)
     parts: list[list[Tensor]] = [[] for _ in probes]
     labelled: list[Tensor] = []

@@ -17,7 +17,7 @@ from ..gpt.sites import Site
 from ..othello.games import Games
 from .board import BoardProbe
 from .facts import FactProbe
-from .labels import BoardLabels, Convention, FactLabels, Labels
+from .labels import BoardLabels, Convention, FactLabels, Labels, Plies
 from .linear import LinearProbe
 from .mlp import MLPProbe
 from .probe import UNKNOWN, Probe
@@ -65,6 +65,8 @@ class ProbeTarget:
     labels: Convention = "rules"
     back: int = 0
     """Plies before the position whose truth it is told; 0: the position itself."""
+    plies: Plies = "all"
+    """Of which plies it is told; at the others it learns nothing."""
     families: tuple[str, ...] = ()
     """Families of concepts, for a logistic regression each; none: the board."""
 
@@ -143,6 +145,7 @@ def fit_probes(
             "seed": seed,
             "labels": one.target.labels,
             "back": one.target.back,
+            "plies": one.target.plies,
         }
     return [one.probe.eval() for one in learners]
 
@@ -154,7 +157,12 @@ class _Learner:
         self, model: GPT, target: ProbeTarget, games: Games, plan: ProbePlan, seed: int
     ) -> None:
         self.target, self._plan = target, plan
-        told: dict[str, Any] = {"labels": target.labels, "back": target.back, "seed": seed}
+        told: dict[str, Any] = {
+            "labels": target.labels,
+            "back": target.back,
+            "plies": target.plies,
+            "seed": seed,
+        }
         width, lr = model.width(target.site), plan.lr
         self.labels: Labels
         self.probe: Probe
