@@ -20,6 +20,7 @@ from othellolens.probes.facts import FactProbe
 from othellolens.probes.files import load_probe
 from othellolens.probes.fit import ProbePlan, ProbeTarget, fit_probe, fit_probes
 from othellolens.probes.labels import BoardLabels, FactLabels
+from othellolens.probes.least_squares import LeastSquares, begin
 from othellolens.probes.linear import LinearProbe
 from othellolens.probes.mlp import MLPProbe
 from othellolens.probes.probe import UNKNOWN
@@ -62,6 +63,35 @@ def test_every_kind_learns(player: GPT) -> None:
         plan = ProbePlan(rows=60_000, batch=500)
         fit_probes(player, [target], games, plan=plan, watch=lambda s, to=losses: to.append(s.loss))
         assert losses[-1] < 0.9 * losses[0], target
+
+
+def test_least_squares_equal_numpy() -> None:
+    """However the rows come, W and b are those of an ordinary fit; and a probe begins there."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(400, 5, generator=generator) + 2
+    y = torch.randn(400, 192, generator=generator)
+    squares = LeastSquares()
+    for part in (slice(0, 7), slice(7, 300), slice(300, 400)):
+        squares.add(x[part], y[part])
+    weight, bias = squares.solve()
+    plain = torch.linalg.lstsq(torch.cat([x, torch.ones(400, 1)], 1).double(), y.double()).solution
+    torch.testing.assert_close(weight, plain[:5].float(), rtol=0, atol=0.01)
+    torch.testing.assert_close(bias, plain[5].float(), rtol=0, atol=0.03)
+    probe = LinearProbe(5)
+    begin(probe, squares)
+    likely = probe.logits(x) / 8 + 1 / 3
+    torch.testing.assert_close(likely.flatten(1), x @ weight + bias, rtol=0, atol=1e-4)
+
+
+def test_a_start_is_a_lead(player: GPT) -> None:
+    """After as many rows, a probe that began with least squares has the lower loss."""
+    games, ends = random_games(60, seed=1), []
+    for start in (0.0, 0.5):
+        losses: list[float] = []
+        plan = ProbePlan(rows=8000, batch=500, start=start)
+        fit_probe(player, SITE, games, plan=plan, watch=lambda s, to=losses: to.append(s.loss))
+        ends.append(losses[-1])
+    assert ends[1] < ends[0]
 
 
 def test_an_mlp_reads_what_no_line_can() -> None:

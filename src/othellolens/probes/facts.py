@@ -49,6 +49,10 @@ class FactProbe(Probe):
     def feature_names(self) -> tuple[str, ...]:
         return tuple(map(str, self.concepts.concepts))
 
+    def one_hot(self, truth: Int64[Tensor, "position fact"]) -> Float[Tensor, "position fact"]:
+        """Labels as numbers: 1 where a fact holds, else 0."""
+        return truth.to(self.W)
+
     def directions(self) -> Float[Tensor, "fact d_in"]:
         """What raises the log odds of each fact, in units of x: the gradient."""
         return (self.W * self.scale).detach().T

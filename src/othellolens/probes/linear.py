@@ -4,7 +4,8 @@ p = softmax over mine, theirs, empty of scale (x - mean) W[:, :, square] + b[:, 
 """
 
 import torch
-from jaxtyping import Float
+import torch.nn.functional as F
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from .board import CLASSES, BoardProbe
@@ -22,6 +23,10 @@ class LinearProbe(BoardProbe):
 
     def logits(self, x: Float[Tensor, "position d_in"]) -> Float[Tensor, "position 3 64"]:
         return (self.standardised(x) @ self.W.flatten(1)).unflatten(1, (3, 64)) + self.b
+
+    def one_hot(self, truth: Int64[Tensor, "position 64"]) -> Float[Tensor, "position out"]:
+        """Labels as numbers: 1 for the class that holds and 0 for the others, in the order of W."""
+        return F.one_hot(truth, 3).transpose(1, 2).flatten(1).to(self.W)
 
     def directions(self, name: str) -> Float[Tensor, "64 d_in"]:
         """What raises one class of each square above the mean of the others, in units of x.
