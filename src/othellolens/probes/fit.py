@@ -201,7 +201,7 @@ class _Learner:
             if step < self._starting:
                 return self._gather(self.probe, self._squares, x, truth)
             if self._squares.rows:
-                begin(self.probe, self._squares)
+                begin(self.probe, self._squares, x, truth)
             self._squares = None
         logits = self.probe.logits(x)
         loss = self.probe.loss(logits, truth)
