@@ -22,7 +22,6 @@ from .evaluation.verdict import judge
 from .gamefiles import games
 from .gpt.runs import load_gpt, train_gpt
 from .gpt.shape import PRESETS
-from .gpt.sites import Site
 from .gpt.train import GPTPlan
 from .leaderboards import leaderboard
 from .lens import Lens
@@ -31,8 +30,8 @@ from .othello.games import Games, random_games
 from .othello.records import load_games, parse_game, to_text
 from .othello.squares import MAX_PLIES, NO_MOVE
 from .passtest import pass_test
-from .probes.accuracy import probe_accuracy
-from .probes.fit import ProbePlan, fit_probe
+from .probes.fit import ProbePlan
+from .probing import probe_layers, verb_fit_probe
 from .publishedscores import evaluate_as_published
 from .report.write import MARKER, write_report
 from .river import Contest, ModelCard, baselines, judge_all, model_card, row
@@ -96,48 +95,6 @@ def verb_train_gpt(
         watch=lambda step: progress("train-gpt", step.games, total, loss=round(step.loss, 4)),
     )
     progress.close()
-
-
-def verb_fit_probe(
-    out: Path,
-    *,
-    model: str = "mini",
-    site: str = "resid_post.3",
-    games: str = "30000",
-    held: str = "1000",
-    plan: ProbePlan = ProbePlan(),  # noqa: B008
-    seed: int = 0,
-    json: Path | None = None,
-) -> None:
-    """Fit the linear mine / theirs / empty probe and say how often it is right.
-
-    Args:
-        out: the folder to write.
-        model: mini, or the folder of a trained model.
-        site: where to read, e.g. resid_post.3.
-        games: a file of games to fit on, or how many random ones to make.
-        held: the same for the games to test on.
-        plan: how long and how.
-        seed: of the mixing and of the random games to fit on.
-        json: file for the result ("-": standard output).
-    """
-    refuse_existing(out)
-    progress, player, where = Progress(), load_gpt(model), Site.parse(site)
-    train, test = apart(games_of(games, seed), games_of(held, HELD_SEED))
-    probe = fit_probe(
-        player,
-        where,
-        train,
-        plan=plan,
-        seed=seed,
-        watch=lambda step: progress("fit-probe", step.step, plan.steps, cells=step.accuracy),
-    )
-    progress.close()
-    found = probe_accuracy(probe, player, where, test)
-    probe.metadata["accuracy"] = found.to_dict()
-    probe.save(out)
-    say(f"{where} of {model}: {found.cell:.2%} of cells, {found.board:.2%} of whole boards right")
-    write_result(json, found.to_dict())
 
 
 def evaluate(
@@ -269,6 +226,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "games": games,
     "leaderboard": leaderboard,
     "pass-test": pass_test,
+    "probe": probe_layers,
     "report": report,
     "show": show,
     "sparse-probe": sparse_probe,
