@@ -13,8 +13,10 @@ from .encoder import Autoencoder
 from .errors import InputError
 from .evaluation.cases import Cases, natural_cases
 from .evaluation.causal import CONTROLS, KINDS, causal_effects
+from .evaluation.counterfactuals import Counterfactual
 from .evaluation.counts import count
-from .evaluation.interventions import Outcome, by_features, intervene, oracle_null
+from .evaluation.edits import by_features
+from .evaluation.interventions import Outcome, intervene, oracle_null
 from .evaluation.recording import Recording
 from .evaluation.scores import Scores, score
 from .lens import Lens, Reads
@@ -110,20 +112,19 @@ def _benchmark(
     lens: Lens, cases: Cases, scores: Scores, recorded: Reads, held: Games, seed: int
 ) -> dict[str, Outcome]:
     claims, usual = state_claims(scores), _usual(recorded, held)
+    wanted = Counterfactual.of(cases, "flip")
     generator = torch.Generator().manual_seed(seed)
     mixed = torch.randperm(len(usual), generator=generator).tolist()
     random = {key: tuple(mixed[feature] for feature in some) for key, some in claims.items()}
     return {
-        "nothing (null)": intervene(lens.model, cases, "flip"),
-        "the rules, not edited (oracle null)": oracle_null(cases, "flip"),
-        "features at their mean": intervene(
-            lens.model, cases, "flip", by_features(lens, claims, usual)
-        ),
+        "nothing (null)": intervene(lens.model, wanted),
+        "the rules, not edited (oracle null)": oracle_null(wanted),
+        "features at their mean": intervene(lens.model, wanted, by_features(lens, claims, usual)),
         "features at twice their mean": intervene(
-            lens.model, cases, "flip", by_features(lens, claims, 2 * usual)
+            lens.model, wanted, by_features(lens, claims, 2 * usual)
         ),
         "random features at twice their mean": intervene(
-            lens.model, cases, "flip", by_features(lens, random, 2 * usual)
+            lens.model, wanted, by_features(lens, random, 2 * usual)
         ),
     }
 

@@ -11,13 +11,9 @@ from reference import truth_by_lists as slow
 from othellolens.encoder import Neurons
 from othellolens.errors import InputError
 from othellolens.evaluation.cases import Cases, natural_cases, unnatural_cases
-from othellolens.evaluation.interventions import (
-    along,
-    by_features,
-    intervene,
-    oracle_null,
-    outcome,
-)
+from othellolens.evaluation.counterfactuals import Counterfactual
+from othellolens.evaluation.edits import by_features
+from othellolens.evaluation.interventions import intervene, oracle_null, outcome
 from othellolens.gpt.model import GPT
 from othellolens.gpt.sites import Site
 from othellolens.gpt.tokens import SQUARE_OF_TOKEN, tokens
@@ -26,6 +22,7 @@ from othellolens.othello.boards import unpack
 from othellolens.othello.squares import CENTRE
 
 CASES = natural_cases(40, seed=5)
+FLIPS = Counterfactual.of(CASES, "flip")
 
 
 def set_of(board: torch.Tensor) -> set[int]:
@@ -84,11 +81,11 @@ def test_edits_that_mean_nothing_are_refused() -> None:
 def test_ties_are_broken_in_all_ways() -> None:
     """Few levels of logits: the expectation over all choices of N, by enumeration."""
     generator = torch.Generator().manual_seed(0)
-    some = CASES[:6]
+    some = FLIPS[:6]
     logits = torch.randint(0, 3, (6, 61), generator=generator).float()
     logits[:, 8:] -= 9  # so that few are near the bar
-    found = outcome(logits, some, "flip")
-    wanted = unpack(some.edited("flip").legal())[:, SQUARE_OF_TOKEN]
+    found = outcome(logits, some.before, some.after)
+    wanted = unpack(some.after.legal())[:, SQUARE_OF_TOKEN]
     for case in range(6):
         right = {t for t in range(1, 61) if wanted[case, t]}
         number = len(right)
@@ -104,14 +101,26 @@ def test_ties_are_broken_in_all_ways() -> None:
             hits = sum(len(right & (sure | set(way))) for way in ways) / len(ways)
         assert float(found.error[case]) == pytest.approx(2 * (number - hits), abs=1e-5)
         assert float(found.f1[case]) == pytest.approx(hits / number, abs=1e-5)
+        if len(tied) <= 12:
+            before = unpack(some.before.legal())[case, SQUARE_OF_TOKEN]
+            old = {t for t in range(1, 61) if before[t]}
+            shares = [
+                sum((t in (sure | set(way))) == (t in right) for t in old ^ right)
+                / len(old ^ right)
+                for way in ways
+            ]
+            assert float(found.followed[case]) == pytest.approx(sum(shares) / len(shares), abs=1e-5)
 
 
 def test_the_rules_of_the_edited_board_score_nothing() -> None:
     for edit in ("flip", "erase"):
-        wanted = unpack(CASES.edited(edit).legal())[:, SQUARE_OF_TOKEN].float()
+        asked = Counterfactual.of(CASES, edit)
+        wanted = unpack(asked.after.legal())[:, SQUARE_OF_TOKEN].float()
         wanted[:, 0] = 0
-        found = outcome(torch.where(wanted > 0, 0.0, -40.0), CASES, edit)
+        found = outcome(torch.where(wanted > 0, 0.0, -40.0), asked.before, asked.after)
         assert found.interval() == (0.0, 0.0, 0.0)
+        assert found.mean("followed") == 1.0
+        assert oracle_null(asked).mean("followed") < 0.1
         assert found.mean("f1") == 1.0
         assert found.mean("kl") == pytest.approx(0, abs=1e-5)
 
@@ -119,7 +128,7 @@ def test_the_rules_of_the_edited_board_score_nothing() -> None:
 def test_the_null_of_the_natural_set_is_the_published_one() -> None:
     """2.785 on the published 1,001 cases, whose other figures are matched, too."""
     cases = natural_cases(1001)
-    null = oracle_null(cases, "flip").interval()
+    null = oracle_null(Counterfactual.of(cases, "flip")).interval()
     assert null.low < 2.785 < null.high
     before, after = unpack(cases.boards().legal()), unpack(cases.edited("flip").legal())
     assert float(before.sum(1).float().mean()) == pytest.approx(10.62, abs=0.4)
@@ -194,40 +203,16 @@ def test_published_cases_that_cannot_be_are_named(tmp_path: Path) -> None:
 
 
 def test_the_null_is_the_model_left_alone(model: GPT) -> None:
-    found = intervene(model, CASES, "flip", batch=7)
+    found = intervene(model, FLIPS, batch=7)
     for case in range(0, len(CASES), 9):
         ids = tokens(CASES.histories[case : case + 1])
         length = int(CASES.histories.lengths()[case])
         with torch.no_grad():
             logits = model(ids[:, :length])[:, -1]
-        alone = outcome(logits, CASES[case : case + 1], "flip")
+        one = FLIPS[case : case + 1]
+        alone = outcome(logits, one.before, one.after)
         torch.testing.assert_close(alone.error, found.error[case : case + 1])
         torch.testing.assert_close(alone.kl, found.kl[case : case + 1], atol=1e-4, rtol=1e-4)
-
-
-def test_directions_are_added_where_the_case_is_read(model: GPT) -> None:
-    generator = torch.Generator().manual_seed(0)
-    towards = torch.randn(2, 64, model.cfg.d_model, generator=generator)
-    erased = torch.randn(64, model.cfg.d_model, generator=generator)
-    site = Site("resid_post", layer=0)
-    found = intervene(model, CASES, "flip", along(towards, erased, [site], 3.0))
-    null = intervene(model, CASES, "flip")
-    assert float((found.kl - null.kl).abs().min()) > 0
-    sham = intervene(model, CASES, "flip", along(towards, erased, [site], 0.0))
-    torch.testing.assert_close(sham.kl, null.kl)
-    one = CASES[3:4]
-    length, own = int(one.histories.lengths()[0]), bool(one.mine()[0])
-    push = 3.0 * towards[0 if own else 1, int(one.squares[0])]
-
-    def put(x: torch.Tensor, hook: object) -> torch.Tensor:  # noqa: ARG001
-        x = x.clone()
-        x[0, length - 1] += push
-        return x
-
-    with torch.no_grad():
-        ids = tokens(one.histories)[:, :length]
-        logits = model.run_with_hooks(ids, [(site.hook_name, put)])[:, -1]
-    torch.testing.assert_close(outcome(logits, one, "flip").kl, found.kl[3:4], atol=1e-4, rtol=1e-4)
 
 
 def test_features_are_switched_from_one_state_to_the_other(model: GPT) -> None:
@@ -237,7 +222,7 @@ def test_features_are_switched_from_one_state_to_the_other(model: GPT) -> None:
     square = {(state, s): (s % 16 + 16 * k,) for s in range(64) for k, state in
               enumerate(("mine", "theirs"))}  # fmt: skip
     typical = torch.full((2 * model.cfg.d_model,), 2.5)
-    found = intervene(model, CASES, "flip", by_features(lens, square, typical))
+    found = intervene(model, FLIPS, by_features(lens, square, typical))
     one = CASES[4:5]
     length, own = int(one.histories.lengths()[0]), bool(one.mine()[0])
     old, new = ("mine", "theirs") if own else ("theirs", "mine")
@@ -254,11 +239,14 @@ def test_features_are_switched_from_one_state_to_the_other(model: GPT) -> None:
     with torch.no_grad():
         ids = tokens(one.histories)[:, :length]
         logits = model.run_with_hooks(ids, [(site.hook_name, put)])[:, -1]
-    torch.testing.assert_close(outcome(logits, one, "flip").kl, found.kl[4:5], atol=1e-4, rtol=1e-4)
+    asked = FLIPS[4:5]
+    alone = outcome(logits, asked.before, asked.after)
+    torch.testing.assert_close(alone.kl, found.kl[4:5], atol=1e-4, rtol=1e-4)
 
 
 def test_erasing_the_last_way_to_move_is_counted_out() -> None:
     cases = natural_cases(400, seed=9)
-    found = oracle_null(cases, "erase")
+    found = oracle_null(Counterfactual.of(cases, "erase"))
     stuck = cases.edited("erase").legal() == 0
     assert torch.equal(found.counted, ~stuck)
+    assert found.left_out == int(stuck.sum())
