@@ -17,6 +17,7 @@ from .causaltests import causal
 from .conceptslist import concepts
 from .demo import demo
 from .doctor import examine
+from .editing import intervene_verb
 from .errors import InputError
 from .evaluation.verdict import judge
 from .gamefiles import games
@@ -224,6 +225,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "evaluate": evaluate,
     "fit-probe": verb_fit_probe,
     "games": games,
+    "intervene": intervene_verb,
     "leaderboard": leaderboard,
     "pass-test": pass_test,
     "probe": probe_layers,

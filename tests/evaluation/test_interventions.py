@@ -10,7 +10,12 @@ from reference import truth_by_lists as slow
 
 from othellolens.encoder import Neurons
 from othellolens.errors import InputError
-from othellolens.evaluation.cases import Cases, natural_cases, unnatural_cases
+from othellolens.evaluation.cases import (
+    Cases,
+    flipped_cases,
+    natural_cases,
+    unnatural_cases,
+)
 from othellolens.evaluation.counterfactuals import Counterfactual
 from othellolens.evaluation.edits import by_features
 from othellolens.evaluation.interventions import intervene, oracle_null, outcome
@@ -19,6 +24,7 @@ from othellolens.gpt.sites import Site
 from othellolens.gpt.tokens import SQUARE_OF_TOKEN, tokens
 from othellolens.lens import Lens
 from othellolens.othello.boards import unpack
+from othellolens.othello.games import Games
 from othellolens.othello.squares import CENTRE
 
 CASES = natural_cases(40, seed=5)
@@ -155,6 +161,21 @@ def test_no_game_leads_to_an_unnatural_board() -> None:
     assert bool((erased.legal() != whole.legal()).all())
     with pytest.raises(InputError, match="ask for at least one, of 1 to 60"):
         natural_cases(3, plies=(9, 4))
+
+
+def test_flipped_cases_were_turned_over_by_the_last_move() -> None:
+    cases = flipped_cases(20, seed=1)
+    for case, (moves, square) in enumerate(
+        zip(cases.histories.moves.tolist(), cases.squares.tolist(), strict=True)
+    ):
+        played = [move for move in moves if move >= 0]
+        one = Cases(cases.histories[case : case + 1], cases.squares[case : case + 1])
+        shorter = torch.full((1, 60), -1, dtype=torch.int8)
+        shorter[0, : len(played) - 1] = torch.tensor(played[:-1], dtype=torch.int8)
+        earlier = Cases(Games(shorter, "cut"), torch.tensor([square]))
+        now, then = one.boards(), earlier.boards()
+        assert square != played[-1]
+        assert (bool(one.mine()) == bool(now.black)) != (bool(earlier.mine()) == bool(then.black))
 
 
 def published(cases: Cases) -> list[dict[str, object]]:

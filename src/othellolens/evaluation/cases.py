@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ..artifact import read_json, write_json
 from ..errors import InputError
+from ..othello import truth
 from ..othello.boards import Boards, unpack
 from ..othello.games import Games, random_games
 from ..othello.records import parse_game, to_text
@@ -198,6 +199,21 @@ def unnatural_cases(count: int, *, seed: int = 0, plies: tuple[int, int] = PLIES
         return changed & (cases.edited("flip").legal() != 0) & ~_hang_together(discs)
 
     return _drawn(f"unnatural cases seed={seed} count={count}", count, seed, plies, fit)
+
+
+def flipped_cases(count: int, *, seed: int = 0, plies: tuple[int, int] = PLIES) -> Cases:
+    """Cases whose disc was turned over by the last move: to flip it is to undo that.
+
+    For the intervention that subtracts the FLIPPED direction (Nanda et al. 2023).
+    """
+
+    def fit(cases: Cases) -> Tensor:
+        ends = cases.histories.lengths().cumsum(0) - 1
+        flips = truth.turns(cases.histories.replay()).flips[ends]
+        before, after = cases.boards().legal(), cases.edited("flip").legal()
+        return ((flips >> cases.squares) & 1 == 1) & (before & ~after != 0) & (after != 0)
+
+    return _drawn(f"flipped cases seed={seed} count={count}", count, seed, plies, fit)
 
 
 def _drawn(
