@@ -124,12 +124,12 @@ def test_what_lies_behind_the_site_is_not_run(monkeypatch: pytest.MonkeyPatch) -
             module.register_forward_pre_hook(lambda *_, name=name: run.append(name))
     Reader(model, Site("resid_mid", 1))(IDS)
     assert "blocks.0.mlp" in run
-    assert "blocks.1.attn" in run
+    assert "blocks.1.hook_attn_out" in run
     assert "blocks.1.mlp" not in run
     assert "blocks.1.ln2" not in run
     run.clear()
     Reader(model, [Site("ln2", 0), Site("resid_post", 0)]).read(IDS)
-    assert run.count("blocks.0.attn") == 1
+    assert run.count("blocks.0.hook_attn_out") == 1
     assert not [name for name in run if name.startswith("blocks.1")]
 
 

@@ -34,8 +34,9 @@ def test_a_row_is_the_activation_after_its_move(player: GPT, kind: str) -> None:
     rows = Rows.cat(list(read_rows(player, site, games, batch=4)))
     _, cache = player.run_with_cache(tokens(games)[:, :59])
     assert len(rows) == int(games.lengths().clamp(max=59).sum())
+    vectors = site.vectors(cache[site.hook_name])
     for at, x in zip(rows.at.tolist(), rows.x, strict=True):
-        torch.testing.assert_close(x, cache[site.hook_name][at[0], at[1]])
+        torch.testing.assert_close(x, vectors[at[0], at[1]])
 
 
 def test_rows_do_not_depend_on_the_batch(player: GPT) -> None:
