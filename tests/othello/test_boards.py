@@ -168,3 +168,22 @@ def test_unpack_and_pack_keep_axes() -> None:
     assert spelled[1, 2].nonzero().flatten().tolist() == [0, 2]
     assert spelled[1, 1].nonzero().flatten().tolist() == [63]
     assert torch.equal(to_tensor(pack(spelled.numpy())), boards)
+
+
+def test_one_more_move_is_the_next_position(games: Games) -> None:
+    """Every position of whole games from the one before, passes included."""
+    boards = games.replay()
+    goes_on = boards.at[1:, 0] == boards.at[:-1, 0]
+    rows = goes_on.nonzero()[:, 0]
+    played = games.moves[boards.at[rows + 1, 0].long(), boards.at[rows + 1, 1].long()]
+    found = boards[rows].after(played.long())
+    assert same(found, boards[rows + 1])
+    assert torch.equal(found.black, boards.black[rows + 1])
+    assert torch.equal(found.at, boards.at[rows + 1])
+    turns = boards.black[rows + 1] == boards.black[rows]
+    assert bool(turns.any())  # somebody had to pass
+
+
+def test_a_move_against_the_rules_is_refused() -> None:
+    with pytest.raises(InputError, match="position 0: 0 is not a legal move there"):
+        Boards.parse([AFTER_F5]).after(torch.tensor([0]))

@@ -14,8 +14,7 @@ from torch import Tensor
 from ..errors import InputError
 from ..gpt.model import GPT
 from ..gpt.tokens import PAD, SQUARE_OF_TOKEN, tokens
-from ..othello import bitboards
-from ..othello.boards import Boards, to_bits, to_tensor, unpack
+from ..othello.boards import Boards, unpack
 from ..othello.games import Games
 from .bootstrap import DRAWS, Interval, game_weights, quantiles
 from .counterfactuals import Counterfactual
@@ -87,22 +86,20 @@ def roll_out(histories: Games, boards: Boards, *, moves: int, longest: int, seed
 
 
 def _after(boards: Boards, square: Int64[Tensor, " case"], going: Tensor) -> Boards:
-    """The boards behind a move of each, passes honoured; as they are where no move is made."""
-    move = torch.ones_like(square) << square
-    flips = to_tensor(
-        bitboards.flipped_by(to_bits(move), to_bits(boards.mine), to_bits(boards.theirs))
-    )
-    own, other = boards.mine | move | flips, boards.theirs & ~flips
-    stuck = to_tensor(bitboards.legal_moves(to_bits(other), to_bits(own))) == 0
-    can = to_tensor(bitboards.legal_moves(to_bits(own), to_bits(other))) != 0
-    again = stuck & can
-    mine, theirs = torch.where(again, own, other), torch.where(again, other, own)
-    black = torch.where(again, boards.black, ~boards.black)
+    """The boards behind a move of each; as they are where no move is made."""
+    rows = going.nonzero()[:, 0]
+    moved = boards[rows].after(square[rows])
+
+    def put(old: Tensor, new: Tensor) -> Tensor:
+        out = old.clone()
+        out[rows] = new
+        return out
+
     return Boards(
-        torch.where(going, mine, boards.mine),
-        torch.where(going, theirs, boards.theirs),
-        boards.at,
-        torch.where(going, black, boards.black),
+        put(boards.mine, moved.mine),
+        put(boards.theirs, moved.theirs),
+        put(boards.at, moved.at),
+        put(boards.black, moved.black),
     )
 
 

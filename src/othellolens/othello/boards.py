@@ -53,6 +53,32 @@ class Boards:
         """Bitboards of the moves that the side to move may make; 0 only where the game is over."""
         return to_tensor(bitboards.legal_moves(to_bits(self.mine), to_bits(self.theirs)))
 
+    def after(self, square: Int64[Tensor, " position"]) -> "Boards":
+        """The positions behind one more move of the side to move, passes honoured.
+
+        Raises:
+            InputError: a move that the rules do not allow.
+        """
+        move = torch.ones_like(square) << square
+        if bool((self.legal() & move == 0).any()):
+            row = int((self.legal() & move == 0).nonzero()[0])
+            raise InputError(f"position {row}: {int(square[row])} is not a legal move there")
+        flips = to_tensor(
+            bitboards.flipped_by(to_bits(move), to_bits(self.mine), to_bits(self.theirs))
+        )
+        own, other = self.mine | move | flips, self.theirs & ~flips
+        stuck, can = (
+            to_tensor(bitboards.legal_moves(to_bits(a), to_bits(b)))
+            for a, b in ((other, own), (own, other))
+        )
+        again = (stuck == 0) & (can != 0)
+        return Boards(
+            torch.where(again, own, other),
+            torch.where(again, other, own),
+            self.at + torch.tensor([0, 1], dtype=torch.int32),
+            torch.where(again, self.black, ~self.black),
+        )
+
     def squares(self) -> Bool[Tensor, "position 3 64"]:
         """For each square whether it is mine, theirs, empty (in this order)."""
         mine, theirs = unpack(self.mine), unpack(self.theirs)
