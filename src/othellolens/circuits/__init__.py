@@ -1,0 +1,1 @@
+"""How a model comes to its moves: attribution, patching, neurons and feature circuits."""

@@ -1,0 +1,108 @@
+"""Pairs of games that differ in their last move: the clean and the corrupted run of patching."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from ..errors import InputError
+from ..gpt.model import GPT
+from ..gpt.tokens import SQUARE_OF_TOKEN, tokens
+from ..othello.boards import unpack
+from ..othello.games import Games
+from ..othello.squares import NO_MOVE, name
+
+_TOKEN_OF = torch.full((64,), 0)
+_TOKEN_OF[SQUARE_OF_TOKEN[1:]] = torch.arange(1, 61)
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Histories of the same length, and two moves that tell them apart."""
+
+    clean: Games
+    corrupted: Games
+    answer: Int64[Tensor, " pair"]
+    """The square of a move that is legal behind the clean history alone."""
+    against: Int64[Tensor, " pair"]
+    """The square of one that is legal behind the corrupted history alone."""
+
+    def __post_init__(self) -> None:
+        lengths = self.clean.lengths()
+        if not torch.equal(lengths, self.corrupted.lengths()):
+            raise InputError("the two histories of a pair must be of the same length")
+        if not len(lengths) == len(self.answer) == len(self.against):
+            raise InputError("each pair of histories needs an answer and a move against it")
+        for square in torch.cat([self.answer, self.against]).tolist():
+            if int(_TOKEN_OF[square]) == 0:
+                raise InputError(f"{name(square)} is of the centre: no move is made there")
+
+    def __len__(self) -> int:
+        return len(self.answer)
+
+    def last(self) -> Int64[Tensor, " pair"]:
+        """The ply at which both are read."""
+        return self.clean.lengths() - 1
+
+    def ids(self, model: GPT, which: str = "clean") -> Int64[Tensor, "pair ply"]:
+        """Token ids of the clean or the corrupted histories."""
+        games: Games = getattr(self, which)
+        return tokens(games)[:, : int(self.last().max()) + 1].to(model.device)
+
+    def metric(self, logits: Float[Tensor, "pair ply token"]) -> Float[Tensor, " pair"]:
+        """Logit of the answer less that of the move against it, behind the history; nats."""
+        there = logits[torch.arange(len(self)), self.last()]
+        answer, against = (
+            _TOKEN_OF[x].to(logits.device)[:, None] for x in (self.answer, self.against)
+        )
+        return (there.gather(1, answer) - there.gather(1, against))[:, 0]
+
+
+def find_pairs(
+    games: Games, count: int, *, seed: int = 0, plies: tuple[int, int] = (5, 30)
+) -> Pairs:
+    """Pairs made from games: one move of each is exchanged for another that the rules allow there.
+
+    Both histories leave the same side to move, and each has a legal move that the other has not.
+
+    Args:
+        games: from which; each gives one pair at most.
+        count: of pairs.
+        seed: of plies, moves and answers.
+        plies: shortest and longest history.
+
+    Raises:
+        InputError: the games do not hold so many.
+    """
+    low, high = plies
+    generator = torch.Generator().manual_seed(seed)
+    length = torch.randint(low, high + 1, (len(games),), generator=generator)
+    kept = (games.lengths() >= length).nonzero()[:, 0]
+    moves, length = games.moves[kept].clone(), length[kept]
+    moves[torch.arange(moves.shape[1]) >= length[:, None]] = NO_MOVE
+    shorter = moves.clone()
+    rows = torch.arange(len(kept))
+    shorter[rows, length - 1] = NO_MOVE
+    earlier = Games(shorter, games.origin)
+    before = earlier.replay()[earlier.lengths().cumsum(0) - 1]
+    played = moves[rows, length - 1].long()
+    other = unpack(before.legal()).float()
+    other[rows, played] = 0
+    free = (other.sum(1) > 0).nonzero()[:, 0]
+    swapped = torch.multinomial(other[free], 1, generator=generator)[:, 0]
+    one, two = before[free].after(played[free]), before[free].after(swapped)
+    legal_one, legal_two = unpack(one.legal()), unpack(two.legal())
+    only_one, only_two = legal_one & ~legal_two, legal_two & ~legal_one
+    good = (one.black == two.black) & only_one.any(1) & only_two.any(1)
+    good = good.nonzero()[:, 0][:count]
+    if len(good) < count:
+        raise InputError(f"{len(games):,} games make only {len(good)} such pairs: take more games")
+    corrupted = moves[free[good]].clone()
+    corrupted[torch.arange(count), length[free[good]] - 1] = swapped[good].to(corrupted.dtype)
+    answer, against = (
+        torch.multinomial(only[good].float(), 1, generator=generator)[:, 0]
+        for only in (only_one, only_two)
+    )
+    origin = f"pairs of {games.origin}"
+    return Pairs(Games(moves[free[good]], origin), Games(corrupted, origin), answer, against)
