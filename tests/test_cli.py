@@ -323,6 +323,19 @@ def test_a_sweep_is_judged_and_drawn(
     assert (out / "topk-w24-l3-s0" / "cfg.json").stat().st_mtime_ns == before
 
 
+def test_a_sweep_of_transcoders_is_judged_by_what_they_write(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "over"
+    command = ["sweep", "--out", str(out), "--model", str(home / "gpt"), "--games", "40"]
+    command += ["--site", "ln2.0", "ln2.1", "--target", "mlp_out", "--architectures", "topk"]
+    main([*command, "--width", "24", "--l0", "3", "--seeds", "0", "--held", "6", *TINY])
+    assert "2 SAEs in 2 stacks" in capsys.readouterr().out
+    for layer in range(2):
+        config = json.loads((out / f"ln2.{layer}-topk-w24-l3-s0" / "cfg.json").read_text())
+        assert config["metadata"]["hook_name_out"] == f"blocks.{layer}.hook_mlp_out"
+
+
 def test_a_sweep_that_does_not_fit_is_refused(
     home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -41,6 +41,8 @@ def sweep(
     *,
     model: str = "mini",
     site: tuple[str, ...] = ("resid_post.3",),
+    target: str | None = None,
+    skip: bool = False,
     architectures: tuple[str, ...] = ("all",),
     width: tuple[int, ...] = (1024,),
     l0: tuple[float, ...] = (16.0, 32.0, 64.0),
@@ -66,6 +68,9 @@ def sweep(
         out: the folder to write.
         model: mini, or the folder of a trained model.
         site: where to read, e.g. resid_post.3; several are read in one pass.
+        target: a kind of site, e.g. mlp_out: makes transcoders, which rebuild what is there in the
+            layer that they read.
+        skip: give the transcoders a linear path beside their features.
         architectures: names, or all.
         width: numbers of features.
         l0: mean numbers of active features; architectures without a k are steered to them.
@@ -84,7 +89,9 @@ def sweep(
     """
     sites = [Site.parse(name) for name in site]
     names = ALL if architectures == ("all",) else architectures
-    members = grid(names, width, [_number(value) for value in l0], seeds, sites)
+    members = grid(
+        names, width, [_number(value) for value in l0], seeds, sites, target=target, skip=skip
+    )
     with team(device) as crew:
         if crew.leads and not resume:
             check_new(out)
@@ -120,7 +127,8 @@ def _source(
 ) -> Source:
     if stored is None:
         return played(model, members, games_of(games, seed), plan)
-    return Stored(stored, model, tuple(dict.fromkeys(member.site for member in members)))
+    sites = dict.fromkeys(site for member in members for site in member.sites)
+    return Stored(stored, model, tuple(sites))
 
 
 def _state(

@@ -261,6 +261,19 @@ def test_a_grid_asks_every_architecture_for_its_number() -> None:
         grid(["relu"], [64], [65], [0], [SITE])
 
 
+def test_a_grid_of_transcoders_writes_in_the_layer_that_it_reads() -> None:
+    sites = [Site("ln2", 0), Site("ln2", 1)]
+    found = grid(["topk", "relu"], [64], [4], [0], sites, target="mlp_out", skip=True)
+    assert {(str(m.site), str(m.target), m.skip) for m in found} == {
+        ("ln2.0", "mlp_out.0", True),
+        ("ln2.1", "mlp_out.1", True),
+    }
+    with pytest.raises(InputError, match="no site 'mlp_in'"):
+        grid(["topk"], [64], [4], [0], sites, target="mlp_in")
+    with pytest.raises(InputError, match="give them a target"):
+        grid(["topk"], [64], [4], [0], sites, skip=True)
+
+
 def test_the_stream_is_mixed(player: GPT, played_games: Games) -> None:
     rows = next(Mixer(source(player, played_games), batch=64, seed=0).batches())
     assert len(rows.at[:, 0].unique()) > 40

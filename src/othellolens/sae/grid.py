@@ -46,13 +46,27 @@ def grid(
     l0s: Sequence[int | float],
     seeds: Sequence[int],
     sites: Sequence[Site],
+    *,
+    target: str | None = None,
+    skip: bool = False,
 ) -> list[Member]:
     """One member for each combination, named after it.
 
+    Args:
+        architectures: names.
+        widths: numbers of features.
+        l0s: mean numbers of active features.
+        seeds: of the weights.
+        sites: where to read.
+        target: the kind of site that transcoders rebuild, in the layer of the site that they read.
+        skip: give the transcoders a linear path beside their features.
+
     Raises:
-        InputError: an empty list, no such architecture, or a number of features that it cannot
-            have.
+        InputError: an empty list, no such architecture or kind of site, a number of features that
+            it cannot have, or a skip without a target.
     """
+    if skip and target is None:
+        raise InputError("a skip belongs to transcoders: give them a target")
     lists = {
         "architectures": architectures, "widths": widths, "l0": l0s, "seeds": seeds, "sites": sites
     }  # fmt: skip
@@ -66,6 +80,8 @@ def grid(
             recipe_of(name, width, l0),
             site,
             seed,
+            None if target is None else Site(target, site.layer),
+            skip,
             form=name,
         )
         for site, name, width, l0, seed in combined
