@@ -31,6 +31,7 @@ from .othello.games import Games, random_games
 from .othello.records import load_games, parse_game, to_text
 from .othello.squares import MAX_PLIES, NO_MOVE
 from .passtest import pass_test
+from .patches import patch_verb
 from .probes.fit import ProbePlan
 from .probing import probe_layers, verb_fit_probe
 from .publishedscores import evaluate_as_published
@@ -44,6 +45,7 @@ from .saetraining import train_sae as verb_train_sae
 from .sparseprobes import sparse_probe
 from .sweeps import sweep
 from .terminal import Progress, say, table, write_result
+from .tracing import trace_verb
 from .worldtests import worldmodel
 
 Run = Annotated[Path, tyro.conf.Positional]
@@ -228,11 +230,13 @@ VERBS: dict[str, Callable[..., None]] = {
     "intervene": intervene_verb,
     "leaderboard": leaderboard,
     "pass-test": pass_test,
+    "patch": patch_verb,
     "probe": probe_layers,
     "report": report,
     "show": show,
     "sparse-probe": sparse_probe,
     "sweep": sweep,
+    "trace": trace_verb,
     "train-gpt": verb_train_gpt,
     "train-sae": verb_train_sae,
     "worldmodel": worldmodel,

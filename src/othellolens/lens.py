@@ -64,6 +64,13 @@ class Lens:
         name = self.encoder.metadata.get("hook_name_out")
         return Site.parse(name) if name else self.site
 
+    @property
+    def width(self) -> int:
+        """Number of features."""
+        nothing = self.model.unembed.W_U.new_zeros(1, self.model.width(self.site))
+        with torch.no_grad():
+            return self.encoder.encode(nothing).shape[1]
+
     def read(self, games: Games, *, batch: int = 64) -> Iterator[Read]:
         """Every position that the model can read, in order, `batch` games at a time."""
         self.encoder.eval()

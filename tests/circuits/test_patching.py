@@ -11,6 +11,7 @@ from othellolens.circuits.patching import (
     Place,
     ablate,
     attribution_patch,
+    attribution_patch_features,
     correlation,
     patch,
     patch_features,
@@ -174,6 +175,16 @@ def test_features_of_the_axes_are_the_axes(model: GPT) -> None:
     torch.testing.assert_close(both.metric[0][positive], axis.metric[0][positive])
     torch.testing.assert_close(both.metric[1][negative], axis.metric[0][negative])
     assert torch.equal(both.metric[0][negative], both.corrupted[negative])
+
+
+def test_attribution_of_features_is_the_slope_along_what_they_write(model: GPT) -> None:
+    """Against attribution patching of the axes, of which these features are the two signs."""
+    lens, site = Lens(model, Site("resid_post", 0), Neurons()), Site("resid_post", 0)
+    axes = attribution_patch(model, PAIRS, [Place(site, index=i) for i in range(5)], between=3)
+    signs = attribution_patch_features(lens, PAIRS, [*range(5), *range(32, 37)], between=3)
+    rises = signs.metric - signs.corrupted
+    both = rises[:5] + rises[5:]
+    torch.testing.assert_close(both, axes.metric - axes.corrupted, atol=1e-4, rtol=1e-3)
 
 
 @pytest.mark.parametrize("how", ["zero", "mean", "resample"])

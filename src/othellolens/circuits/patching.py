@@ -107,27 +107,35 @@ def attribution_patch(
     Raises:
         InputError: a place that the model does not have, or a negative number of points.
     """
-    if between < 0:
-        raise InputError(f"gradients at {between} points: take 0 or more")
     names = list(dict.fromkeys(_checked(model, place).site.hook_name for place in places))
-    ids = pairs.ids(model, "corrupted")
+    slopes = _slopes(model, pairs, names, between)
     with torch.no_grad():
-        logits, clean = model.run_with_cache(pairs.ids(model), names_filter=[*names, _INPUT])
-        wrong, corrupted = model.run_with_cache(ids, names_filter=[*names, _INPUT])
-    shares = [(point + 0.5) / between for point in range(between)] or [0.0]
-    step = clean[_INPUT] - corrupted[_INPUT]
-    slopes = dict.fromkeys(names, torch.zeros(()))
-    for share in shares:
-        found = _gradients(model, pairs, names, corrupted[_INPUT] + share * step)
-        slopes = {name: slopes[name] + found[name] / len(shares) for name in names}
+        logits, clean = model.run_with_cache(pairs.ids(model), names_filter=names)
+        _, wrong = model.run_with_cache(pairs.ids(model, "corrupted"), names_filter=names)
     rises: list[Tensor] = []
     for place in places:
         name = place.site.hook_name
-        change = place.site.vectors(clean[name] - corrupted[name])
+        change = place.site.vectors(clean[name] - wrong[name])
         products = change * place.site.vectors(slopes[name]) * _mask(place, pairs, change)
         rises.append(products.sum((1, 2)).cpu())
-    base = pairs.metric(wrong).cpu()
+    base = _base(model, pairs)
     return Patched(tuple(places), torch.stack(rises) + base, pairs.metric(logits).cpu(), base)
+
+
+def _slopes(model: GPT, pairs: Pairs, names: Sequence[str], between: int) -> dict[str, Tensor]:
+    """The metric's gradient at hook points: of the corrupted run, or the mean over some between."""
+    if between < 0:
+        raise InputError(f"gradients at {between} points: take 0 or more")
+    clean, corrupted = (
+        model.embed.W_E[pairs.ids(model, which)].detach() for which in ("clean", "corrupted")
+    )
+    shares = [(point + 0.5) / between for point in range(between)] or [0.0]
+    slopes: dict[str, Tensor] = {}
+    for share in shares:
+        found = _gradients(model, pairs, names, corrupted + share * (clean - corrupted))
+        for name in names:
+            slopes[name] = slopes.get(name, 0) + found[name] / len(shares)
+    return slopes
 
 
 def _gradients(
@@ -159,32 +167,58 @@ def patch_features(lens: Lens, pairs: Pairs, features: Sequence[int]) -> Patched
     Raises:
         InputError: the encoder cannot rebuild at the site that it reads.
     """
-    encoder, model = lens.encoder, lens.model
-    if not isinstance(encoder, Autoencoder) or lens.target != lens.site:
-        raise InputError("only features of an autoencoder of one site can be patched")
-    name = lens.site.hook_name
-    ids = pairs.ids(model, "corrupted")
-    logits, cache = model.run_with_cache(pairs.ids(model), names_filter=name)
-    base, wrong = model.run_with_cache(ids, names_filter=name)
-    encoder.eval()
-    clean, corrupted = (
-        encoder.encode(lens.site.vectors(c[name]).flatten(0, 1)) for c in (cache, wrong)
-    )
-    change = (clean - corrupted).unflatten(0, (len(pairs), -1))
-    nothing = encoder.decode(torch.zeros(1, change.shape[-1]).to(change))
+    change, directions, logits = _feature_changes(lens, pairs)
+    model, name, ids = lens.model, lens.site.hook_name, pairs.ids(lens.model, "corrupted")
     found: list[Tensor] = []
     for feature in features:
-        unit = torch.zeros(1, change.shape[-1]).to(change)
-        unit[0, feature] = 1
-        direction = (encoder.decode(unit) - nothing)[0]
 
-        def put(x: Tensor, hook: Any, f: int = feature, d: Tensor = direction) -> Tensor:  # noqa: ARG001
+        def put(x: Tensor, hook: Any, f: int = feature) -> Tensor:  # noqa: ARG001
             vectors = lens.site.vectors(x)
-            return lens.site.with_vectors(x, vectors + change[..., f, None] * d)
+            return lens.site.with_vectors(x, vectors + change[..., f, None] * directions[f])
 
         found.append(pairs.metric(model.run_with_hooks(ids, [(name, put)])).cpu())
     places = tuple(Place(lens.site, index=feature) for feature in features)
-    return Patched(places, torch.stack(found), pairs.metric(logits).cpu(), pairs.metric(base).cpu())
+    return Patched(places, torch.stack(found), pairs.metric(logits).cpu(), _base(model, pairs))
+
+
+def attribution_patch_features(
+    lens: Lens, pairs: Pairs, features: Sequence[int], *, between: int = 0
+) -> Patched:
+    """The first-order approximation of `patch_features`; see `attribution_patch`.
+
+    Raises:
+        InputError: as in `patch_features`.
+    """
+    change, directions, logits = _feature_changes(lens, pairs)
+    (slope,) = _slopes(lens.model, pairs, [lens.site.hook_name], between).values()
+    along = torch.einsum("gpd,fd->gpf", lens.site.vectors(slope), directions[list(features)])
+    rises = (along * change[..., list(features)]).sum(1).T.cpu()
+    base = _base(lens.model, pairs)
+    places = tuple(Place(lens.site, index=feature) for feature in features)
+    return Patched(places, rises + base, pairs.metric(logits).cpu(), base)
+
+
+@torch.no_grad()
+def _feature_changes(lens: Lens, pairs: Pairs) -> tuple[Tensor, Tensor, Tensor]:
+    """From corrupted to clean: features [pair, ply, feature]; what one unit of each writes; and the
+    clean logits."""
+    encoder, model, name = lens.encoder, lens.model, lens.site.hook_name
+    if not isinstance(encoder, Autoencoder) or lens.target != lens.site:
+        raise InputError("only features of an autoencoder of one site can be patched")
+    encoder.eval()
+    logits, cache = model.run_with_cache(pairs.ids(model), names_filter=name)
+    _, wrong = model.run_with_cache(pairs.ids(model, "corrupted"), names_filter=name)
+    clean, corrupted = (
+        encoder.encode(lens.site.vectors(c[name]).flatten(0, 1)) for c in (cache, wrong)
+    )
+    unit = torch.eye(clean.shape[-1]).to(clean)
+    directions = encoder.decode(unit) - encoder.decode(torch.zeros_like(unit[:1]))
+    return (clean - corrupted).unflatten(0, (len(pairs), -1)), directions, logits
+
+
+@torch.no_grad()
+def _base(model: GPT, pairs: Pairs) -> Tensor:
+    return pairs.metric(model(pairs.ids(model, "corrupted"))).cpu()
 
 
 @dataclass(frozen=True)

@@ -64,7 +64,7 @@ class Replacement:
 
     def directions(self, layer: int) -> Float[Tensor, "feature d_model"]:
         """What one unit of each feature writes; decoders are linear."""
-        encoder, width = self.encoder(layer), self.widths[layer]
+        encoder, width = self.encoder(layer), self.lenses[layer].width
         with torch.no_grad():
             unit = torch.eye(width).to(self.model.unembed.W_U)
             return encoder.decode(unit) - encoder.decode(torch.zeros_like(unit[:1]))
@@ -72,7 +72,7 @@ class Replacement:
     @property
     def widths(self) -> tuple[int, ...]:
         """Number of features of each layer."""
-        return tuple(_width(lens) for lens in self.lenses)
+        return tuple(lens.width for lens in self.lenses)
 
     @staticmethod
     def of(lenses: Sequence[Lens]) -> "Replacement":
@@ -210,12 +210,6 @@ def run_with_kept(
 
         hooks += [(lens.site.hook_name, see), (lens.target.hook_name, put)]
     return model.run_with_hooks(ids, hooks)[0]
-
-
-def _width(lens: Lens) -> int:
-    nothing = lens.model.unembed.W_U.new_zeros(1, lens.model.width(lens.site))
-    with torch.no_grad():
-        return lens.encoder.encode(nothing).shape[1]
 
 
 def _check(lens: Lens, kind: Kind, model: GPT) -> None:
