@@ -73,7 +73,8 @@ class Condition:
         """
         literals: list[tuple[Concept, bool]] = []
         for part in text.split("&"):
-            wanted, name = "!" not in part, " ".join(part.replace("!", " ", 1).split())
+            wanted = not part.strip().startswith("!")
+            name = " ".join(part.strip().removeprefix("!").split())
             if name not in _by_name():
                 near = get_close_matches(name, _by_name(), n=1, cutoff=0.0)[0]
                 raise InputError(
@@ -101,7 +102,7 @@ class Spectrum:
     mean_holds: float
     mean_others: float
     auroc: float
-    """Chance that a position where it holds has the larger activation, ties half; 0.5: no tie."""
+    """Chance that a position where it holds has the larger activation, ties half."""
     explained: float
     """Share of the activation's variance that lies between the two means, 0 to 1 (eta squared)."""
 
