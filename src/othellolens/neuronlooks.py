@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from .circuits.neurons import NeuronBoards, Top, neuron_boards, neurons_of, top_boards
-from .circuits.rules import Condition, Rule, Search, Spectrum, search_rules, spectrum
+from .circuits.rules import Condition, Rule, Search, Spectrum, screened, search_rules, spectrum
 from .concepts import ConceptSet, family, standard
 from .errors import InputError
 from .evaluation.edits import Reading
@@ -67,8 +67,8 @@ def neurons(
         rules: search for rules; without them the neurons are those that read most of what probes
             read.
         families_of: families of concepts to make rules of, beside mine, theirs, empty, legal.
-        by: what rules and neurons are chosen by: lift and mcc take less to neurons that are on
-            often.
+        by: what rules and neurons are chosen by: lift and mcc are drawn less to neurons that are
+            on often.
         count: neurons to show, where none are named.
         top: boards of each neuron named.
         fit_on: a file of games to fit probes on, or how many random ones to make.
@@ -81,9 +81,9 @@ def neurons(
         raise InputError(f"{count} neurons to show: ask for 1 or more")
     player, held = load_gpt(model), games_of(games, HELD_SEED)
     look = _Look(player, layer, held, Progress())
+    look.check(neurons)
     readings = _readings(look, probes, fit_on, plan, seed)
     boards = neuron_boards(player, layer, *readings)
-    look.check(neurons)
     searched = look.rules(neurons, count, by, families_of) if rules else []
     shown = [rule.neuron for rule, _ in searched] or list(neurons) or _widest(boards, count)
     say(_spans(boards))
@@ -115,27 +115,27 @@ class _Look:
     progress: Progress
 
     def check(self, asked: Sequence[int]) -> None:
-        """Refuse neurons that the layer does not have, before anything takes time."""
-        width = self.model.cfg.d_mlp
+        """Refuse what the model does not have, before anything takes time."""
+        width = self.model.width(Site("mlp_post", self.layer))
         for n in asked:
             if not 0 <= n < width:
                 raise InputError(f"there is no neuron {n}: this layer has {width}, from 0 on")
 
-    def reads(self, what: str) -> Lens:
-        """The neurons, with a bar for the games."""
+    def reads(self, what: str, *, times: int = 1) -> Lens:
+        """The neurons, with a bar for the games, which are read so many times."""
         done = 0
 
         def watch(games: int) -> None:
             nonlocal done
             done += games
-            self.progress(f"games for {what}", done, len(self.games))
+            self.progress(f"games for {what}", done, times * len(self.games))
 
         return neurons_of(self.model, self.layer, watch=watch)
 
     def search(
-        self, what: str, concepts: ConceptSet, some: Sequence[int] | None, how: Search
+        self, what: str, concepts: ConceptSet, some: Sequence[int], how: Search
     ) -> list[Rule]:
-        """The rules of some neurons, or of all."""
+        """The rules of some neurons."""
         found = search_rules(
             self.reads(what),
             self.games,
@@ -155,11 +155,11 @@ class _Look:
         self, asked: Sequence[int], count: int, by: str, families_of: Sequence[str]
     ) -> list[tuple[Rule, Rule]]:
         """Neurons' rules, best first, and what the same search finds in shuffled truth."""
-        concepts, how = _concepts(families_of), Search(by=by)
-        some = list(asked)
+        concepts, how = facts_for(families_of), Search(by=by)
+        some = tuple(asked)
         if not some:
-            first = self.search("single facts", concepts, None, Search(depth=1, by=by))
-            some = [rule.neuron for rule in _best(first, _SCREENED * count)]
+            reads = self.reads("single facts", times=2)
+            some = screened(reads, self.games, concepts, most=_SCREENED * count, how=how)
         found = self.search("rules", concepts, some, how)
         found = found if asked else _best(found, count)
         floor = self.search("the control", concepts, [rule.neuron for rule in found], how)
@@ -183,8 +183,6 @@ def _readings(
     look: _Look, probes: Path | None, fit_on: str, plan: ProbePlan, seed: int
 ) -> tuple[Reading, Reading]:
     sites = [Site(kind, look.layer) for kind in ("resid_mid", "resid_post")]
-    for site in sites:
-        look.model.check_site(site)
     if probes is not None:
         found = Probes.load(probes, look.model)
     else:
@@ -204,7 +202,8 @@ def _readings(
     return before, behind
 
 
-def _concepts(families_of: Sequence[str]) -> ConceptSet:
+def facts_for(families_of: Sequence[str]) -> ConceptSet:
+    """What rules are made of: the standard facts and those of more families, each once."""
     more = [c for kind in families_of for c in family(kind).concepts]
     return ConceptSet(tuple(dict.fromkeys([*standard().concepts, *more])))
 
@@ -227,8 +226,8 @@ def _spans(boards: NeuronBoards) -> str:
         "shares of squared length in the span of probe directions: of w_in"
         f" ({one.rank} dimensions, chance {one.chance:.2f}),\nof w_out ({other.rank}, chance"
         f" {other.chance:.2f}), and of w_out in that of the unembedding ({moves.rank}, chance"
-        f" {moves.chance:.2f});\nthe largest cosines with those directions, and logits that a unit"
-        " of activation adds"
+        f" {moves.chance:.2f});\nthe largest cosines with probe directions; what a unit of"
+        " activation adds to the logits of moves"
     )
 
 
@@ -264,13 +263,12 @@ def _rule(rule: Rule, floor: Rule) -> dict[str, object]:
     return {
         "neuron": f"N{rule.neuron}",
         "rule": str(rule.condition or "-"),
-        "above": rule.threshold,
+        "on above": f"{rule.threshold:.0%} of peak",
         "on": f"{rule.on:.2%}",
         "F1": rule.f1,
         "AUROC": rule.auroc,
         "always": rule.always,
         "shuffled": floor.f1,
-        "its always": floor.always,
     }
 
 
@@ -290,15 +288,12 @@ def _say_spectra(condition: Condition, spectra: dict[int, Spectrum], asked: Sequ
     ]
     say(table(rows))
     for n in asked or [max(spectra, key=lambda n: spectra[n].explained)]:
-        say(
-            f"\nN{n}: share of the positions where {condition}, and of the others\n"
-            + _bars(spectra[n])
-        )
+        say(f"\nN{n}\n{_bars(spectra[n])}")
 
 
 def _bars(one: Spectrum) -> str:
     """A line a bin: from where on, and how many of the positions of each kind are in it."""
-    lines: list[str] = []
+    lines = [f"   from  {'share of where it holds':<{_BAR + 11}}share of elsewhere"]
     shares = [counts / counts.sum() for counts in (one.holds, one.others)]
     for edge, *both in zip(one.edges[:-1].tolist(), *(s.tolist() for s in shares), strict=True):
         bars = (f"{'#' * round(_BAR * share):<{_BAR}} {share:7.2%}" for share in both)

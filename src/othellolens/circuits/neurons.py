@@ -224,7 +224,7 @@ def top_boards(
         count: positions a neuron.
 
     Raises:
-        InputError: there is no such neuron, or `count` is not positive.
+        InputError: there is no such neuron, there are no games, or `count` is not positive.
     """
     if count < 1:
         raise InputError(f"{count} boards: ask for 1 or more")
@@ -232,7 +232,9 @@ def top_boards(
     for read in reads.read(games):
         for n, x in zip(neurons, columns(read.features, neurons).T, strict=True):
             found[n] = _strongest(found.get(n), Top(x, read.boards), count)
-    return tuple(found[n] for n in neurons) if found else ()
+    if not len(games):
+        raise InputError("there are no games to look at")
+    return tuple(found[n] for n in neurons)
 
 
 def _strongest(kept: Top | None, new: Top, count: int) -> Top:

@@ -19,7 +19,7 @@ from torch import Tensor
 from ..concepts import Concept, ConceptSet, everything, standard
 from ..errors import InputError
 from ..evaluation.controls import Permuted
-from ..evaluation.counts import CHOOSE, SCORE, fired
+from ..evaluation.counts import CHOOSE, SCORE, count
 from ..evaluation.measures import Table, always, f1
 from ..evaluation.scores import measure_of
 from ..lens import Reads
@@ -132,13 +132,13 @@ def spectrum(
             f"'{condition}' {often} holds at the {len(there):,} positions of {games.origin}:"
             " take more games or another condition"
         )
-    return tuple(_spectrum(column, there, bins) for column in x.T)
+    return tuple(_spectrum(row, there, bins) for row in x)
 
 
 def _spectrum(x: Tensor, there: Tensor, bins: int) -> Spectrum:
     low, high = float(x.min()), float(x.max())
     edges = torch.linspace(low, high, bins + 1)
-    place = (torch.searchsorted(edges, x.contiguous(), right=True) - 1).clamp(0, bins - 1)
+    place = (torch.searchsorted(edges, x, right=True) - 1).clamp(0, bins - 1)
     holds, others = (torch.bincount(place[where], minlength=bins) for where in (there, ~there))
     a, b, whole = x[there].double(), x[~there].double(), x.double()
     between = len(a) * len(b) / len(x) ** 2 * (a.mean() - b.mean()) ** 2
@@ -201,6 +201,40 @@ class Search:
             raise InputError("depth and width are 1 or more, thresholds rise from 0 or more")
 
 
+def screened(
+    reads: Reads,
+    games: Games,
+    concepts: ConceptSet,
+    *,
+    most: int,
+    how: Search = Search(),  # noqa: B008
+) -> tuple[int, ...]:
+    """The neurons that a single fact, or its contrary, tells best on the even games, best first.
+
+    A quick look at all of them, from counts alone, before a search in depth of these. The peaks are
+    those of the first 500 even games.
+
+    Args:
+        reads: `neurons_of(model, layer)`, or another lens.
+        games: held-out ones.
+        concepts: facts to look for.
+        most: neurons to name.
+        how: thresholds and measure.
+
+    Raises:
+        InputError: there are no games, or no such measure.
+    """
+    counts = count(reads, games, concepts, thresholds=how.thresholds)
+    positions, holds = counts.positions[CHOOSE], counts.holds[CHOOSE]
+    best = torch.full((len(counts.peak),), -torch.inf)
+    for fires, both in zip(counts.fires[CHOOSE], counts.both[CHOOSE], strict=True):
+        on = fires[:, None]
+        either = torch.cat([both, on - both], 1), torch.cat([holds, positions - holds])
+        score = measure_of(how.by)(Table(*either, on, positions)).amax(1)
+        best = torch.maximum(best, score.masked_fill(fires < how.least, -torch.inf))
+    return tuple(best.argsort(descending=True, stable=True)[:most].tolist())
+
+
 def search_rules(
     reads: Reads,
     games: Games,
@@ -236,15 +270,16 @@ def search_rules(
     even, odd = half == CHOOSE, half == SCORE
     beam, literals = _Beam(facts[even], how), _literals(facts[odd])
     found: list[Rule] = []
-    for n, column in zip(range(x.shape[1]) if neurons is None else neurons, x.T, strict=True):
-        peak = column[even].amax().clamp(min=0)
-        on = torch.stack([fired(column[even], peak, t) for t in how.thresholds])
-        rule, level, chosen = beam.best(on)
+    for n, row in zip(range(len(x)) if neurons is None else neurons, x, strict=True):
+        bars = torch.tensor(how.thresholds) * row[even].amax().clamp(min=0)
+        rule, level, chosen = beam.best(row[even] > bars[:, None])
         threshold, holds = how.thresholds[level], _mask(literals, rule)
         pairs = [(concepts.concepts[i % len(concepts)], i < len(concepts)) for i in rule]
         condition = Condition(tuple(pairs)) if pairs else None
-        found.append(_scored(n, condition, threshold, chosen, column[odd], holds, peak))
-        watch(len(found), x.shape[1])
+        found.append(
+            _scored(n, condition, threshold, chosen, row[odd] > bars[level], row[odd], holds)
+        )
+        watch(len(found), len(x))
     return tuple(found)
 
 
@@ -253,11 +288,10 @@ def _scored(
     condition: Condition | None,
     threshold: float,
     chosen: float,
+    on: Bool[Tensor, " position"],
     x: Float[Tensor, " position"],
     holds: Bool[Tensor, " position"],
-    peak: Tensor,
 ) -> Rule:
-    on = fired(x, peak, threshold)
     table = Table((holds & on).sum(), holds.sum(), on.sum(), torch.tensor(len(on)))
     return Rule(
         neuron,
@@ -343,13 +377,13 @@ def _signed(rows: Tensor, facts: Float[Tensor, "position concept"]) -> Tensor:
 
 def _held(
     reads: Reads, games: Games, concepts: ConceptSet, neurons: Sequence[int] | None
-) -> tuple[Float[Tensor, "position neuron"], Bool[Tensor, "position concept"], Tensor]:
+) -> tuple[Float[Tensor, "neuron position"], Bool[Tensor, "position concept"], Tensor]:
     """Activations, facts and halves of all positions."""
     parts = [
-        (columns(read.features, neurons), read.facts(concepts), read.boards.at[:, 0] % 2)
+        (columns(read.features, neurons).T, read.facts(concepts), read.boards.at[:, 0] % 2)
         for read in reads.read(games)
     ]
     if not parts:
         raise InputError("there are no games to look at")
-    x, facts, half = (torch.cat(part) for part in zip(*parts, strict=True))
-    return x, facts, half
+    x, facts, half = zip(*parts, strict=True)
+    return torch.cat(x, 1), torch.cat(facts), torch.cat(half)
