@@ -226,8 +226,9 @@ def _spans(boards: NeuronBoards) -> str:
         "shares of squared length in the span of probe directions: of w_in"
         f" ({one.rank} dimensions, chance {one.chance:.2f}),\nof w_out ({other.rank}, chance"
         f" {other.chance:.2f}), and of w_out in that of the unembedding ({moves.rank}, chance"
-        f" {moves.chance:.2f});\nthe largest cosines with probe directions; what a unit of"
-        " activation adds to the logits of moves"
+        f" {moves.chance:.2f});\nthe largest cosines with probe directions; and what a unit of"
+        " activation adds to the logits of moves\nby way of no later layer, before the final layer"
+        " norm divides by its scale"
     )
 
 
@@ -305,7 +306,12 @@ def _pictures(boards: NeuronBoards, n: int) -> str:
     pairs = [
         [("w_in . mine-theirs", boards.in_colour), ("w_in . empty", boards.in_empty)],
         [("w_out . mine-theirs", boards.out_colour), ("w_out . empty", boards.out_empty)],
-        [("logits of moves, of a unit of activation", boards.logits)],
+        [
+            (
+                "logits of moves, of a unit of activation, before the final layer norm divides",
+                boards.logits,
+            )
+        ],
     ]
     return "\n".join(_beside([_grid(head, x[n]) for head, x in pair]) for pair in pairs)
 
