@@ -27,6 +27,7 @@ from .gpt.train import GPTPlan
 from .leaderboards import leaderboard
 from .lens import Lens
 from .memory import keep_memory
+from .neuronlooks import neurons
 from .othello.games import Games, random_games
 from .othello.records import load_games, parse_game, to_text
 from .othello.squares import MAX_PLIES, NO_MOVE
@@ -229,6 +230,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "games": games,
     "intervene": intervene_verb,
     "leaderboard": leaderboard,
+    "neurons": neurons,
     "pass-test": pass_test,
     "patch": patch_verb,
     "probe": probe_layers,
