@@ -1,0 +1,1 @@
+"""Figures for notebooks, and what they show as plain data."""
