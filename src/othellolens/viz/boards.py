@@ -1,0 +1,247 @@
+"""Boards side by side, as players know them: letters across the top, digits down the side."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+from ..errors import InputError
+from ..othello.squares import SQUARES, name
+from .drawing import (
+    BLANK,
+    DIVERGING,
+    SEQUENTIAL,
+    Figure,
+    furthest,
+    graph_objects,
+    new_figure,
+    plain,
+    shades,
+    shown,
+    signed,
+)
+from .panels import Panel, on_board, place
+
+Scale: TypeAlias = Literal["diverging", "probability"]
+"""Blue above 0 and red below it, alike far; or from nearly white at 0 to dark green."""
+_EDGE, _LETTERS, _LINE, _GAP, _BAR = 18, 17, 16, 18, 84
+"""Pixels: beside and above a board for its digits and letters; a line; between boards; at the right
+for the colour bar."""
+_DISCS = {"X": "#1b1b1b", "O": "#ffffff"}
+_MARK, _LAST = "#f08c00", "#e03131"
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """The pixels of a figure. Boards are put on it by the pixel of their upper left corner."""
+
+    width: int
+    height: int
+    cell: int
+    """Pixels of the side of a square."""
+
+    def box(self, left: float, top: float) -> tuple[list[float], list[float]]:
+        """The shares of width and height that a board fills."""
+        size = 8 * self.cell
+        x = [left / self.width, (left + size) / self.width]
+        return x, [1 - (top + size) / self.height, 1 - top / self.height]
+
+
+def board_figure(
+    panels: Sequence[Panel],
+    *,
+    columns: int = 4,
+    title: str = "",
+    scale: Scale = "diverging",
+    limits: tuple[float, float] | None = None,
+    unit: str = "",
+) -> Figure:
+    """Boards in rows, all in one colour scale.
+
+    Args:
+        panels: what is on them.
+        columns: boards a row, at most.
+        title: above all.
+        scale: "diverging" with 0 in the middle, or "probability" from 0 up.
+        limits: ends of the scale; by default as far as the values go.
+        unit: above the colour bar.
+
+    Raises:
+        InputError: no panels, fewer than one column, an unknown scale, or limits out of order.
+    """
+    if columns < 1:
+        raise InputError(f"boards in {columns} columns: take 1 or more")
+    colours = colour_axis(panels, scale, limits)
+    across = min(columns, len(panels))
+    cell = max(17, min(40, (1000 // across - _EDGE - _GAP) // 8))
+    lines, below = (
+        max(len(_wrapped(text, cell).split("<br>")) * bool(text) for text in texts) * _LINE
+        for texts in ([panel.title for panel in panels], [panel.text for panel in panels])
+    )
+    step = lines + _LETTERS + 8 * cell + below + _GAP
+    head, down = (44 if title else 12), -(-len(panels) // across)
+    width = across * (_EDGE + 8 * cell + _GAP) + _GAP + _BAR
+    sheet = Sheet(max(width, 300), head + down * step, cell)
+    corners = [
+        (
+            _GAP + _EDGE + i % across * (_EDGE + 8 * cell + _GAP),
+            head + lines + _LETTERS + row * step,
+        )
+        for i, row in enumerate(i // across for i in range(len(panels)))
+    ]
+    colours["colorbar"] = _bar(sheet, width - _BAR + 6, corners[0][1], 8 * cell, unit)
+    figure = new_figure(sheet.width, sheet.height, title, **layout_of(colours))
+    put_boards(figure, sheet, panels, corners)
+    return figure
+
+
+def put_boards(
+    figure: Figure,
+    sheet: Sheet,
+    panels: Sequence[Panel],
+    corners: Sequence[tuple[float, float]],
+    *,
+    first: int = 1,
+) -> None:
+    """Draw boards on a figure without margins, at these pixels; their axes are numbered on."""
+    for number, (panel, (left, top)) in enumerate(zip(panels, corners, strict=True), first):
+        axis = "" if number == 1 else str(number)
+        figure.update_layout(_axes(sheet, left, top, axis))
+        figure.add_traces(_traces(panel, sheet.cell, axis))
+        for annotation in _words(panel, sheet, left, top):
+            figure.add_annotation(annotation)
+
+
+def colour_axis(
+    panels: Sequence[Panel], scale: Scale, limits: tuple[float, float] | None = None
+) -> dict[str, Any]:
+    """The one colour scale of some panels.
+
+    Raises:
+        InputError: no panels, an unknown scale, or limits out of order.
+    """
+    if not panels:
+        raise InputError("there are no panels to draw: give one or more")
+    if scale not in ("diverging", "probability"):
+        raise InputError(f"scales are diverging and probability: not {scale!r}")
+    far = furthest(value for panel in panels for value in plain(panel.values))
+    low, high = limits or (-far if scale == "diverging" else 0.0, far)
+    if not low < high:
+        raise InputError(f"a scale from {low:g} to {high:g}: give the lower end first")
+    colours = DIVERGING if scale == "diverging" else SEQUENTIAL
+    found = any(value is not None for panel in panels for value in plain(panel.values))
+    return {"cmin": low, "cmax": high, "colorscale": shades(colours), "showscale": found}
+
+
+def layout_of(colours: dict[str, Any]) -> dict[str, Any]:
+    """The plot is the whole figure, so that places can be given in pixels; nothing is dragged."""
+    margin = {"l": 0, "r": 0, "t": 0, "b": 0, "pad": 0}
+    return {"margin": margin, "coloraxis": colours, "dragmode": False}
+
+
+def _bar(sheet: Sheet, left: float, top: float, length: int, unit: str) -> dict[str, Any]:
+    return {
+        "x": left / sheet.width,
+        "xanchor": "left",
+        "y": 1 - top / sheet.height,
+        "yanchor": "top",
+        "len": length,
+        "lenmode": "pixels",
+        "thickness": 12,
+        "outlinewidth": 0,
+        "ypad": 0,
+        "xpad": 4,
+        "title": {"text": shown(unit, 12), "font": {"size": 11}},
+    }
+
+
+def _axes(sheet: Sheet, left: float, top: float, axis: str) -> dict[str, Any]:
+    across, down = sheet.box(left, top)
+    ticks = list(range(8))
+    both: dict[str, Any] = {
+        "tickvals": ticks,
+        "showgrid": False,
+        "zeroline": False,
+        "showline": True,
+        "mirror": True,
+        "linecolor": "#8a8a84",
+        "automargin": False,
+        "ticks": "",
+        "tickfont": {"size": 10, "color": "#666"},
+    }
+    letters = both | {"ticktext": list("abcdefgh"), "side": "top", "domain": across}
+    digits = both | {"ticktext": list("12345678"), "domain": down, "range": [7.5, -0.5]}
+    letters |= {"range": [-0.5, 7.5], "anchor": f"y{axis}", "constrain": "domain"}
+    digits |= {"anchor": f"x{axis}", "scaleanchor": f"x{axis}", "constrain": "domain"}
+    return {f"xaxis{axis}": letters, f"yaxis{axis}": digits}
+
+
+def _traces(panel: Panel, cell: int, axis: str) -> list[Any]:
+    go = graph_objects()
+    on: dict[str, Any] = {"xaxis": f"x{axis}", "yaxis": f"y{axis}", "showlegend": False}
+    ground = go.Heatmap(
+        z=[[0] * 8] * 8,
+        colorscale=[[0, BLANK], [1, BLANK]],
+        showscale=False,
+        hoverinfo="skip",
+        xgap=1,
+        ygap=1,
+        name="blank",
+        **on,
+    )
+    values = plain(panel.values)
+    hover = [f"{name(square)}: {signed(values[square])}" for square in SQUARES]
+    board = go.Heatmap(
+        z=on_board(values),
+        text=on_board(hover),
+        hovertemplate="%{text}<extra></extra>",
+        coloraxis="coloraxis",
+        xgap=1,
+        ygap=1,
+        name="values",
+        **on,
+    )
+    return [ground, board, *_signs(go, panel, cell, on)]
+
+
+def _signs(go: Any, panel: Panel, cell: int, on: dict[str, Any]) -> list[Any]:
+    """Discs, outlines and the dot of the last move: each as one trace, if there are any."""
+    discs = [s for s in SQUARES if panel.discs is not None and panel.discs[s] != "."]
+    colours = [_DISCS[panel.discs[s]] for s in discs] if panel.discs is not None else []
+    line = {"color": "#1b1b1b", "width": 1}
+    last = [] if panel.last is None else [panel.last]
+    made = {
+        "discs": (discs, {"size": 0.56 * cell, "color": colours, "line": line}),
+        "marks": (
+            list(panel.marks),
+            {"size": 0.84 * cell, "symbol": "square-open", "color": _MARK, "line": {"width": 2}},
+        ),
+        "last": (last, {"size": 0.2 * cell, "color": _LAST, "line": {"width": 0}}),
+    }
+    return [
+        go.Scatter(
+            x=[place(s)[0] for s in squares],
+            y=[place(s)[1] for s in squares],
+            mode="markers",
+            marker=marker,
+            hoverinfo="skip",
+            name=what,
+            **on,
+        )
+        for what, (squares, marker) in made.items()
+        if squares
+    ]
+
+
+def _wrapped(text: str, cell: int) -> str:
+    """At most as wide as the board and its digits, at some 6 pixels a sign."""
+    return shown(text, (8 * cell + _EDGE) // 6)
+
+
+def _words(panel: Panel, sheet: Sheet, left: float, top: float) -> list[dict[str, Any]]:
+    middle = (left + 4 * sheet.cell) / sheet.width
+    base = {"x": middle, "xref": "paper", "yref": "paper", "showarrow": False, "xanchor": "center"}
+    above = base | {"y": 1 - (top - _LETTERS) / sheet.height, "yanchor": "bottom"}
+    below = base | {"y": 1 - (top + 8 * sheet.cell + 1) / sheet.height, "yanchor": "top"}
+    title = above | {"text": _wrapped(panel.title, sheet.cell), "font": {"size": 12}}
+    text = below | {"text": _wrapped(panel.text, sheet.cell), "font": {"size": 11, "color": "#555"}}
+    return [words for words in (title, text) if words["text"]]
