@@ -13,6 +13,7 @@ from .drawing import (
     Figure,
     furthest,
     graph_objects,
+    head_of,
     new_figure,
     plain,
     shades,
@@ -78,9 +79,9 @@ def board_figure(
         for texts in ([panel.title for panel in panels], [panel.text for panel in panels])
     )
     step = lines + _LETTERS + 8 * cell + below + _GAP
-    head, down = (44 if title else 12), -(-len(panels) // across)
     width = across * (_EDGE + 8 * cell + _GAP) + _GAP + _BAR
-    sheet = Sheet(max(width, 300), head + down * step, cell)
+    head, down = head_of(title, width), -(-len(panels) // across)
+    sheet = Sheet(width, head + down * step, cell)
     corners = [
         (
             _GAP + _EDGE + i % across * (_EDGE + 8 * cell + _GAP),

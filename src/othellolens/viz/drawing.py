@@ -56,9 +56,14 @@ def new_figure(width: int, height: int, title: str = "", **layout: Any) -> Figur
         "modebar": {"remove": ["lasso2d", "select2d", "zoomIn2d", "zoomOut2d", "autoScale2d"]},
     }
     if title:
-        place = {"x": 18 / width, "xanchor": "left", "y": 1 - 20 / height, "yanchor": "middle"}
-        base["title"] = {"text": shown(title, width // 9), "font": {"size": 15}, **place}
+        place = {"x": 18 / width, "xanchor": "left", "y": 1 - 12 / height, "yanchor": "top"}
+        base["title"] = {"text": shown(title, _signs(width)), "font": {"size": 15}, **place}
     return graph_objects().Figure(layout=base | layout)
+
+
+def head_of(title: str, width: int) -> int:
+    """Pixels that a figure's title takes, with what is left free above and below it."""
+    return 26 + 19 * len(wrap(title, _signs(width))) if title else 12
 
 
 def shades(colours: tuple[str, ...]) -> list[list[object]]:
@@ -89,3 +94,8 @@ def signed(value: float | None) -> str:
     if value is None:
         return "no value"
     return f"{value:.3f}" if abs(value) >= 0.01 or value == 0 else f"{value:.3g}"
+
+
+def _signs(width: int) -> int:
+    """Signs in a line of a title, beside the buttons that plotly shows at the right."""
+    return max(16, (width - 150) // 8)
