@@ -40,7 +40,7 @@ class Sheet:
     cell: int
     """Pixels of the side of a square."""
 
-    def box(self, left: float, top: float) -> tuple[list[float], list[float]]:
+    def box(self, left: int, top: int) -> tuple[list[float], list[float]]:
         """The shares of width and height that a board fills."""
         size = 8 * self.cell
         x = [left / self.width, (left + size) / self.width]
@@ -72,34 +72,37 @@ def board_figure(
     if columns < 1:
         raise InputError(f"boards in {columns} columns: take 1 or more")
     colours = colour_axis(panels, scale, limits)
-    across = min(columns, len(panels))
-    cell = max(17, min(40, (1000 // across - _EDGE - _GAP) // 8))
-    lines, below = (
-        max(len(_wrapped(text, cell).split("<br>")) * bool(text) for text in texts) * _LINE
-        for texts in ([panel.title for panel in panels], [panel.text for panel in panels])
-    )
-    step = lines + _LETTERS + 8 * cell + below + _GAP
-    width = across * (_EDGE + 8 * cell + _GAP) + _GAP + _BAR
-    head, down = head_of(title, width), -(-len(panels) // across)
-    sheet = Sheet(width, head + down * step, cell)
-    corners = [
-        (
-            _GAP + _EDGE + i % across * (_EDGE + 8 * cell + _GAP),
-            head + lines + _LETTERS + row * step,
-        )
-        for i, row in enumerate(i // across for i in range(len(panels)))
-    ]
-    colours["colorbar"] = _bar(sheet, width - _BAR + 6, corners[0][1], 8 * cell, unit)
+    sheet, corners = _laid_out(panels, min(columns, len(panels)), title)
+    left = sheet.width - _BAR + 6
+    colours["colorbar"] = colour_bar(sheet, left, corners[0][1], 8 * sheet.cell, unit)
     figure = new_figure(sheet.width, sheet.height, title, **layout_of(colours))
     put_boards(figure, sheet, panels, corners)
     return figure
+
+
+def _laid_out(
+    panels: Sequence[Panel], columns: int, title: str
+) -> tuple[Sheet, list[tuple[int, int]]]:
+    """The figure's size, and the upper left corner of each board."""
+    cell = max(17, min(40, (1000 // columns - _EDGE - _GAP) // 8))
+    above, below = (
+        max(len(_wrapped(text, cell).split("<br>")) * bool(text) for text in texts) * _LINE
+        for texts in ([panel.title for panel in panels], [panel.text for panel in panels])
+    )
+    across, down = _EDGE + 8 * cell + _GAP, above + _LETTERS + 8 * cell + below + _GAP
+    width = columns * across + _GAP + _BAR
+    head = head_of(title, width)
+    left, top = _GAP + _EDGE, head + above + _LETTERS
+    places = [divmod(number, columns) for number in range(len(panels))]
+    corners = [(left + column * across, top + row * down) for row, column in places]
+    return Sheet(width, head + (places[-1][0] + 1) * down, cell), corners
 
 
 def put_boards(
     figure: Figure,
     sheet: Sheet,
     panels: Sequence[Panel],
-    corners: Sequence[tuple[float, float]],
+    corners: Sequence[tuple[int, int]],
     *,
     first: int = 1,
 ) -> None:
@@ -113,7 +116,7 @@ def put_boards(
 
 
 def colour_axis(
-    panels: Sequence[Panel], scale: Scale, limits: tuple[float, float] | None = None
+    panels: Sequence[Panel], scale: str, limits: tuple[float, float] | None = None
 ) -> dict[str, Any]:
     """The one colour scale of some panels.
 
@@ -139,7 +142,8 @@ def layout_of(colours: dict[str, Any]) -> dict[str, Any]:
     return {"margin": margin, "coloraxis": colours, "dragmode": False}
 
 
-def _bar(sheet: Sheet, left: float, top: float, length: int, unit: str) -> dict[str, Any]:
+def colour_bar(sheet: Sheet, left: int, top: int, length: int, unit: str) -> dict[str, Any]:
+    """The colour bar, its upper left corner at this pixel."""
     return {
         "x": left / sheet.width,
         "xanchor": "left",
@@ -155,7 +159,7 @@ def _bar(sheet: Sheet, left: float, top: float, length: int, unit: str) -> dict[
     }
 
 
-def _axes(sheet: Sheet, left: float, top: float, axis: str) -> dict[str, Any]:
+def _axes(sheet: Sheet, left: int, top: int, axis: str) -> dict[str, Any]:
     across, down = sheet.box(left, top)
     ticks = list(range(8))
     both: dict[str, Any] = {
@@ -238,7 +242,7 @@ def _wrapped(text: str, cell: int) -> str:
     return shown(text, (8 * cell + _EDGE) // 6)
 
 
-def _words(panel: Panel, sheet: Sheet, left: float, top: float) -> list[dict[str, Any]]:
+def _words(panel: Panel, sheet: Sheet, left: int, top: int) -> list[dict[str, Any]]:
     middle = (left + 4 * sheet.cell) / sheet.width
     base = {"x": middle, "xref": "paper", "yref": "paper", "showarrow": False, "xanchor": "center"}
     above = base | {"y": 1 - (top - _LETTERS) / sheet.height, "yanchor": "bottom"}

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..errors import InputError
-from .boards import Sheet, colour_axis, layout_of, put_boards
+from .boards import Sheet, colour_axis, colour_bar, layout_of, put_boards
 from .drawing import (
     ABOVE,
     BELOW,
@@ -25,8 +25,10 @@ from .panels import Panel
 _SWEEPS = 8
 _LEVEL, _SLOT, _SIDE = 96, 118, 110
 """Pixels: between layers, between nodes of the widest layer, at the left for the layers' names."""
-_BOARD, _BOARD_GAP = 18, 34
-"""Pixels of a square of the small boards, and between these."""
+_BOARD, _GAP, _ROOM = 18, 34, 54
+"""Pixels of a square of the small boards, between these, and above them."""
+_RIGHT = 130
+"""Pixels at the right for the legend and the colour bar."""
 
 
 @dataclass(frozen=True)
@@ -91,24 +93,18 @@ def graph_figure(
     places = node_places(nodes, edges)
     ranked = sorted(nodes, key=lambda node: -abs(node.weight))
     panels = [_titled(node) for node in ranked if node.panel is not None][:boards]
-    widest = max(sum(n.layer == layer for n in nodes) for layer in {n.layer for n in nodes})
-    levels = 1 + max(int(y) for _, y in places.values())
-    size, row = 8 * _BOARD + _BOARD_GAP, 8 * _BOARD + 80 if panels else 0
-    width = max(_SIDE + _SLOT * max(widest, 4), _SIDE + size * len(panels)) + 150
-    head = head_of(title, width)
-    sheet = Sheet(width, head + _LEVEL * levels + row, _BOARD)
-    colours = colour_axis(panels, "diverging") if panels else {}
+    head, sheet = _sheet(nodes, len(panels), title)
+    floor = head + _LEVEL * len({node.layer for node in nodes})
     figure = new_figure(
-        sheet.width, sheet.height, title, **layout_of(colours | {"showscale": False})
+        sheet.width, sheet.height, title, **layout_of(_colours(panels, sheet, floor + _ROOM))
     )
-    names = layers or {}
-    known = {int(places[n.id][1]): names.get(n.layer, f"layer {n.layer}") for n in nodes}
-    figure.update_layout(_graph_axes(sheet, head, levels, known))
+    names = {node.layer: f"layer {node.layer}" for node in nodes} | dict(layers or {})
+    rows = [names[layer] for layer in sorted({node.layer for node in nodes})]
+    figure.update_layout(_graph_axes(sheet, head, floor, rows))
     figure.update_layout(legend={"x": 1, "xanchor": "right", "y": 1 - head / sheet.height})
     figure.add_traces(_edge_traces(edges, places, {n.id: n.label for n in nodes}))
     figure.add_traces(_node_traces(nodes, places, {n.id for n in ranked[:named]}))
-    top = head + _LEVEL * levels + 54
-    corners = [(_SIDE + i * size, top) for i in range(len(panels))]
+    corners = [(_SIDE + i * (8 * _BOARD + _GAP), floor + _ROOM) for i in range(len(panels))]
     put_boards(figure, sheet, panels, corners, first=2)
     return figure
 
@@ -165,16 +161,31 @@ def _titled(node: Node) -> Panel:
     return replace(node.panel, title=node.label)
 
 
-def _graph_axes(sheet: Sheet, head: int, levels: int, known: Mapping[int, str]) -> dict[str, Any]:
-    right = 1 - 130 / sheet.width
-    bottom = 1 - (head + _LEVEL * levels) / sheet.height
-    plain_axis = {"showgrid": False, "zeroline": False, "automargin": False, "fixedrange": True}
-    across = plain_axis | {"showticklabels": False, "range": [0, 1]}
-    down = plain_axis | {"range": [-0.5, levels - 0.5], "tickvals": sorted(known)}
-    down |= {"ticktext": [shown(known[level], 14) for level in sorted(known)], "ticks": ""}
+def _sheet(nodes: Sequence[Node], boards: int, title: str) -> tuple[int, Sheet]:
+    """Where the graph begins, and the size of the whole."""
+    layers = [node.layer for node in nodes]
+    widest = max(layers.count(layer) for layer in set(layers))
+    wide = max(_SLOT * max(widest, 4), (8 * _BOARD + _GAP) * boards)
+    width = _SIDE + wide + _RIGHT + 20
+    head, below = head_of(title, width), _ROOM + 8 * _BOARD + 26 if boards else 0
+    return head, Sheet(width, head + _LEVEL * len(set(layers)) + below, _BOARD)
+
+
+def _colours(panels: Sequence[Panel], sheet: Sheet, top: int) -> dict[str, Any]:
+    if not panels:
+        return {"showscale": False}
+    bar = colour_bar(sheet, sheet.width - _RIGHT, top, 8 * _BOARD, "")
+    return colour_axis(panels, "diverging") | {"colorbar": bar}
+
+
+def _graph_axes(sheet: Sheet, head: int, floor: int, rows: Sequence[str]) -> dict[str, Any]:
+    both = {"showgrid": False, "zeroline": False, "automargin": False, "fixedrange": True}
+    across = {"domain": [_SIDE / sheet.width, 1 - _RIGHT / sheet.width], "range": [0, 1]}
+    down = {"domain": [1 - floor / sheet.height, 1 - head / sheet.height], "ticks": ""}
+    down |= {"range": [-0.5, len(rows) - 0.5], "tickvals": list(range(len(rows)))}
     return {
-        "xaxis": across | {"domain": [_SIDE / sheet.width, right]},
-        "yaxis": down | {"domain": [max(bottom, 0.0), 1 - head / sheet.height]},
+        "xaxis": both | across | {"showticklabels": False},
+        "yaxis": both | down | {"ticktext": [shown(row, 14) for row in rows]},
     }
 
 

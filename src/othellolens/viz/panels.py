@@ -21,7 +21,7 @@ class Panel:
     """One board with a value for each square. Squares are 8 * letter + (digit - 1): f5 is 44."""
 
     title: str
-    values: Float[Tensor, " 64"]
+    values: Float[Tensor, " square"]
     """NaN where there is none."""
     discs: str | None = None
     """64 signs in the order of the squares: X black, O white, . empty; None: no discs known."""
