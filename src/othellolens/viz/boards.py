@@ -181,9 +181,14 @@ def _axes(sheet: Sheet, left: int, top: int, axis: str) -> dict[str, Any]:
 
 
 def _traces(panel: Panel, cell: int, axis: str) -> list[Any]:
-    go = graph_objects()
+    """A blank board, the values on it, and what stands on them."""
     on: dict[str, Any] = {"xaxis": f"x{axis}", "yaxis": f"y{axis}", "showlegend": False}
-    ground = go.Heatmap(
+    marked = (_signs(what, *made, on) for what, made in _signs_of(panel, cell).items() if made[0])
+    return [_ground(on), _values(panel, on), *marked]
+
+
+def _ground(on: dict[str, Any]) -> Any:
+    return graph_objects().Heatmap(
         z=[[0] * 8] * 8,
         colorscale=[[0, BLANK], [1, BLANK]],
         showscale=False,
@@ -193,9 +198,12 @@ def _traces(panel: Panel, cell: int, axis: str) -> list[Any]:
         name="blank",
         **on,
     )
+
+
+def _values(panel: Panel, on: dict[str, Any]) -> Any:
     values = plain(panel.values)
     hover = [f"{name(square)}: {signed(values[square])}" for square in SQUARES]
-    board = go.Heatmap(
+    return graph_objects().Heatmap(
         z=on_board(values),
         text=on_board(hover),
         hovertemplate="%{text}<extra></extra>",
@@ -205,36 +213,34 @@ def _traces(panel: Panel, cell: int, axis: str) -> list[Any]:
         name="values",
         **on,
     )
-    return [ground, board, *_signs(go, panel, cell, on)]
 
 
-def _signs(go: Any, panel: Panel, cell: int, on: dict[str, Any]) -> list[Any]:
-    """Discs, outlines and the dot of the last move: each as one trace, if there are any."""
-    discs = [s for s in SQUARES if panel.discs is not None and panel.discs[s] != "."]
-    colours = [_DISCS[panel.discs[s]] for s in discs] if panel.discs is not None else []
+def _signs_of(panel: Panel, cell: int) -> dict[str, tuple[list[int], dict[str, Any]]]:
+    """Discs, outlines and the dot of the last move: on which squares, and their looks."""
+    board = panel.discs or 64 * "."
+    discs = [square for square in SQUARES if board[square] != "."]
     line = {"color": "#1b1b1b", "width": 1}
+    colours = [_DISCS[board[square]] for square in discs]
+    outline = {"symbol": "square-open", "color": _MARK, "line": {"width": 2}}
     last = [] if panel.last is None else [panel.last]
-    made = {
+    return {
         "discs": (discs, {"size": 0.56 * cell, "color": colours, "line": line}),
-        "marks": (
-            list(panel.marks),
-            {"size": 0.84 * cell, "symbol": "square-open", "color": _MARK, "line": {"width": 2}},
-        ),
+        "marks": (list(panel.marks), outline | {"size": 0.84 * cell}),
         "last": (last, {"size": 0.2 * cell, "color": _LAST, "line": {"width": 0}}),
     }
-    return [
-        go.Scatter(
-            x=[place(s)[0] for s in squares],
-            y=[place(s)[1] for s in squares],
-            mode="markers",
-            marker=marker,
-            hoverinfo="skip",
-            name=what,
-            **on,
-        )
-        for what, (squares, marker) in made.items()
-        if squares
-    ]
+
+
+def _signs(what: str, squares: list[int], marker: dict[str, Any], on: dict[str, Any]) -> Any:
+    places = [place(square) for square in squares]
+    return graph_objects().Scatter(
+        x=[column for column, _ in places],
+        y=[row for _, row in places],
+        mode="markers",
+        marker=marker,
+        hoverinfo="skip",
+        name=what,
+        **on,
+    )
 
 
 def _wrapped(text: str, cell: int) -> str:

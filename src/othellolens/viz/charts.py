@@ -120,11 +120,10 @@ def line_figure(
     """
     if not curves:
         raise InputError("there are no curves to draw: give one or more")
-    go = graph_objects()
     figure = new_figure(820, 440, title, margin={"l": 70, "r": 20, "t": 56, "b": 60})
     for number, curve in enumerate(curves):
         colour = LINES[number % len(LINES)]
-        figure.add_trace(_line(go, curve, colour, share))
+        figure.add_trace(_line(curve, colour, share))
     for number, (name, level) in enumerate((levels or {}).items()):
         text = f"{name} {level:.1%}" if share else f"{name} {level:.3g}"
         line = {"color": "#444", "width": 1.3, "dash": _DASHES[number % 3]}
@@ -159,7 +158,7 @@ def bar_figure(
     head = 48 + 15 * len(levels or {})
     height = head + 56 + 26 * len(bars)
     figure = new_figure(820, height, title, margin={"l": 20, "r": 70, "t": head, "b": 52})
-    figure.add_trace(_bars(graph_objects(), bars))
+    figure.add_trace(_bars(bars))
     for number, (name, level) in enumerate((levels or {}).items()):
         line = {"color": "#444", "width": 1.3, "dash": _DASHES[number % 3]}
         # One above the other: two lines may be close.
@@ -210,53 +209,50 @@ def matrix_figure(
     return figure
 
 
-def _line(go: Any, curve: Curve, colour: str, share: bool) -> Any:
-    error = None
-    if curve.low is not None and curve.high is not None:
-        error = {
-            "type": "data",
-            "symmetric": False,
-            "array": [_apart(high, y) for high, y in zip(curve.high, curve.y, strict=True)],
-            "arrayminus": [_apart(y, low) for y, low in zip(curve.y, curve.low, strict=True)],
-            "width": 3,
-            "thickness": 1,
-        }
-    form = "%{y:.2%}" if share else "%{y:.4g}"
-    return go.Scatter(
+def _line(curve: Curve, colour: str, share: bool) -> Any:
+    known = curve.low is not None and curve.high is not None
+    name, form = shown(curve.name), "%{y:.2%}" if share else "%{y:.4g}"
+    return graph_objects().Scatter(
         x=list(curve.x),
         y=_listed(curve.y, True),
-        error_y=error,
+        error_y=_errors(curve.low or (), curve.y, curve.high or ()) if known else None,
         mode="lines+markers",
-        name=shown(curve.name),
+        name=name,
         line={"color": colour, "width": 2},
         marker={"size": 6},
-        hovertemplate=f"{shown(curve.name)}, %{{x}}: {form}<extra></extra>",
+        hovertemplate=f"{name}, %{{x}}: {form}<extra></extra>",
         showlegend=True,
     )
 
 
-def _bars(go: Any, bars: Sequence[Bar]) -> Any:
-    known = any(bar.low is not None and bar.high is not None for bar in bars)
-    error = {
+def _errors(
+    low: Sequence[float | None], value: Sequence[float | None], high: Sequence[float | None]
+) -> dict[str, Any]:
+    """Intervals as plotly draws them: how far the ends are from the value."""
+    return {
         "type": "data",
         "symmetric": False,
-        "array": [_apart(bar.high, bar.value) for bar in bars],
-        "arrayminus": [_apart(bar.value, bar.low) for bar in bars],
-        "width": 4,
-        "thickness": 1.3,
+        "array": [_apart(end, x) for end, x in zip(high, value, strict=True)],
+        "arrayminus": [_apart(x, end) for end, x in zip(low, value, strict=True)],
+        "width": 3,
+        "thickness": 1.2,
     }
-    names = [shown(bar.name) for bar in bars]
-    hover = [f"{name}: {_with_ends(bar)}" for name, bar in zip(names, bars, strict=True)]
-    return go.Bar(
-        x=[_number(bar.value) for bar in bars],
+
+
+def _bars(bars: Sequence[Bar]) -> Any:
+    known = any(bar.low is not None and bar.high is not None for bar in bars)
+    ends = zip(*((bar.low, bar.value, bar.high) for bar in bars), strict=True)
+    names, values = [shown(bar.name) for bar in bars], plain(bar.value for bar in bars)
+    return graph_objects().Bar(
+        x=values,
         y=names,
         orientation="h",
-        error_x=error if known else None,
+        error_x=_errors(*ends) if known else None,
         marker={"color": [ABOVE if bar.value >= 0 else BELOW for bar in bars], "opacity": 0.8},
-        text=None if known else [signed(_number(bar.value)) for bar in bars],
+        text=None if known else [signed(value) for value in values],
         textposition="outside",
         cliponaxis=False,
-        customdata=hover,
+        customdata=[f"{shown(bar.name)}: {_with_ends(bar)}" for bar in bars],
         hovertemplate="%{customdata}<extra></extra>",
         showlegend=False,
     )

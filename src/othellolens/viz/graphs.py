@@ -193,40 +193,42 @@ def _edge_traces(
     edges: Sequence[Edge], places: Mapping[str, tuple[float, float]], labels: Mapping[str, str]
 ) -> list[Any]:
     """A line for each edge, the strongest on top, and a point at its middle to be pointed at."""
-    go = graph_objects()
     far = furthest(plain([edge.weight])[0] for edge in edges)
-    lines: list[Any] = []
-    for edge in sorted(edges, key=lambda edge: abs(edge.weight)):
-        (x, y), (x_, y_) = places[edge.source], places[edge.target]
-        share = min(abs(edge.weight) / far, 1.0)
-        lines.append(
-            go.Scatter(
-                x=[x, x_],
-                y=[y, y_],
-                mode="lines",
-                line={"color": _colour(edge.weight), "width": 0.6 + 5.4 * share},
-                opacity=0.25 + 0.6 * share,
-                hoverinfo="skip",
-                name="edge",
-                showlegend=False,
-            )
-        )
+    ranked = sorted(edges, key=lambda edge: abs(edge.weight))
+    lines = [_line(edge, min(abs(edge.weight) / far, 1.0), places) for edge in ranked]
+    return [*lines, _middles(edges, places, labels)]
+
+
+def _line(edge: Edge, share: float, places: Mapping[str, tuple[float, float]]) -> Any:
+    x, y = zip(places[edge.source], places[edge.target], strict=True)
+    return graph_objects().Scatter(
+        x=x,
+        y=y,
+        mode="lines",
+        line={"color": _colour(edge.weight), "width": 0.6 + 5.4 * share},
+        opacity=0.25 + 0.6 * share,
+        hoverinfo="skip",
+        name="edge",
+        showlegend=False,
+    )
+
+
+def _middles(
+    edges: Sequence[Edge], places: Mapping[str, tuple[float, float]], labels: Mapping[str, str]
+) -> Any:
     ends = [(places[edge.source], places[edge.target]) for edge in edges]
-    hover = [
-        shown(f"{labels[edge.source]} → {labels[edge.target]}: {signed(plain([edge.weight])[0])}")
-        for edge in edges
-    ]
-    middles = go.Scatter(
-        x=[(a[0] + b[0]) / 2 for a, b in ends],
-        y=[(a[1] + b[1]) / 2 for a, b in ends],
+    said = [f"{labels[edge.source]} → {labels[edge.target]}" for edge in edges]
+    weights = [signed(weight) for weight in plain(edge.weight for edge in edges)]
+    return graph_objects().Scatter(
+        x=[(one[0] + other[0]) / 2 for one, other in ends],
+        y=[(one[1] + other[1]) / 2 for one, other in ends],
         mode="markers",
         marker={"size": 12, "opacity": 0, "color": [_colour(edge.weight) for edge in edges]},
-        text=hover,
+        text=[f"{shown(words)}: {weight}" for words, weight in zip(said, weights, strict=True)],
         hovertemplate="%{text}<extra></extra>",
         name="weights",
         showlegend=False,
     )
-    return [*lines, middles]
 
 
 def _colour(weight: float) -> str:
