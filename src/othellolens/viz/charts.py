@@ -130,6 +130,7 @@ def line_figure(
         figure.add_hline(level, line=line, annotation_text=shown(text))
     figure.update_xaxes(title=shown(across), zeroline=False, showgrid=False, linecolor="#999")
     figure.update_yaxes(title=shown(up), zeroline=False, tickformat=".0%" if share else "")
+    figure.update_yaxes(autorangeoptions_include=_around(curves, list((levels or {}).values())))
     return figure
 
 
@@ -256,6 +257,14 @@ def _bars(bars: Sequence[Bar]) -> Any:
         hovertemplate="%{customdata}<extra></extra>",
         showlegend=False,
     )
+
+
+def _around(curves: Sequence[Curve], levels: Sequence[float]) -> list[float]:
+    """A little below and above each level, so that none is drawn upon the axis."""
+    seen = [x for curve in curves for x in plain(x for x in curve.y if x is not None)]
+    known = [*(x for x in seen if x is not None), *levels]
+    room = 0.06 * (max(known) - min(known)) if known else 0.0
+    return [end for level in levels for end in (level - room, level + room)]
 
 
 def _reach(bars: Sequence[Bar], levels: Sequence[float]) -> list[float]:
