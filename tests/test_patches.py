@@ -110,10 +110,15 @@ def test_predictions_are_traced_tested_and_held_against_the_rules(
     assert last["influence kept"] == "100%"
 
 
-def test_one_history_is_traced(saes: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    main(["trace", str(saes), "--history", "f5d6c3", "--move", "d3", "--held", "10"])
+def test_one_history_is_traced_and_drawn(
+    saes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = tmp_path / "graph.html"
+    command = ["trace", str(saes), "--history", "f5d6c3", "--move", "d3", "--held", "10"]
+    main([*command, "--figure", str(page)])
     said = capsys.readouterr().out
-    assert "f5d6c3, then d3?" in said and "1 predictions" in said
+    assert "f5d6c3, then d3?" in said and "1 prediction;" in said and page.as_uri() in said
+    assert "f5d6c3, then d3" in page.read_text()
 
 
 def test_predictions_are_of_legal_moves() -> None:

@@ -9,6 +9,8 @@ from typing import Annotated, Any
 import torch
 import tyro
 
+from . import viz
+from .artifact import write_file
 from .circuits.faithfulness import Faithfulness, faithfulness
 from .circuits.graph import Graph, Node, token_of, trace
 from .circuits.known import OnLine, on_line
@@ -28,9 +30,11 @@ from .othello.squares import MAX_PLIES, NO_MOVE, name, parse
 from .runs import HELD_SEED, games_of
 from .sae.foreign.forms import is_sae, load_sae
 from .terminal import Progress, say, table, write_result
+from .viz.drawing import Figure, graph_objects
 
 _SEED = 1_000_003
 # Games that nobody trains on, and that no fact was chosen on.
+_DRAWN = 40
 SHARES = (0.5, 0.8, 0.9, 0.95, 0.99, 1.0)
 
 
@@ -71,7 +75,8 @@ def trace_verb(
         widest: features of a layer that are traced further.
         top: nodes that are shown and held against the flanking lines.
         held: a file of games, or how many random ones to make, to see what features speak of.
-        figure: an HTML file for a drawing of the first graph (needs plotly).
+        figure: an HTML file for a drawing of the first graph, by its most influential nodes; needs
+            plotly.
         seed: of positions and random circuits.
         json: file for the graphs and the result ("-": standard output).
     """
@@ -83,6 +88,8 @@ def trace_verb(
         progress("what features speak of", layer, len(stand_in.lenses))
         looks.append(portraits(lens, games))
     progress.close()
+    if figure is not None:
+        graph_objects()  # before anything takes time
     asked = (
         predictions(player, count, plies, seed)
         if history is None
@@ -96,7 +103,8 @@ def trace_verb(
     progress.close()
     for one in found if history is not None else found[:1]:
         say(described(one, looks, top) + "\n")
-    say(f"{len(found)} predictions; circuits with {nodes:.0%} of the influence")
+    plural = "s" if len(found) > 1 else ""
+    say(f"{len(found)} prediction{plural}; circuits with {nodes:.0%} of the influence")
     say(table([one.row() for one in found]) + "\n")
     say("share of the logit that is left, by share of the influence that is kept (means)")
     curve = tracer.curve(found, edges)
@@ -106,7 +114,9 @@ def trace_verb(
     say(f"of the {top} nodes with most influence: on the true flanking lines of the move")
     say(table(known))
     if figure is not None:
-        raise InputError("figures are not built yet")
+        page: str = drawn(found[0], looks).to_html(include_plotlyjs=True)
+        write_file(figure, lambda work: work.write_text(page))
+        say(f"\nopen {figure.resolve().as_uri()}")
     rows = [{**one.row(), "graph": as_dict(one.pruned, looks)} for one in found]
     write_result(json, {"predictions": rows, "faithfulness": curve, "flanking lines": known})
 
@@ -276,6 +286,34 @@ def described(one: Traced, looks: Sequence[Portraits], top: int) -> str:
         for edge in order
     ]
     return "\n".join([head, board.text(len(board) - 1), "", table(rows), "", table(direct)])
+
+
+def drawn(one: Traced, looks: Sequence[Portraits]) -> Figure:
+    """The nodes with most influence and the edges between them as a plotly figure, with the boards
+    of the first features: blue where a square is mine more often than usual, red where theirs."""
+    graph = one.whole
+    for share in (0.8, 0.6, 0.4, 0.3, 0.2, 0.1):
+        graph = one.whole.pruned(share, share)
+        if len(graph.nodes) <= _DRAWN:
+            break
+    nodes = [_drawn(number, node, looks) for number, node in enumerate(graph.nodes)]
+    edges = [
+        viz.Edge(str(s), str(t), w)
+        for s, t, w in zip(
+            *(x.tolist() for x in (graph.source, graph.target, graph.weight)), strict=True
+        )
+    ]
+    names = {-1: "moves", len(looks): "logit"}
+    title = f"{to_text(graph.history).strip()}, then {name(graph.square)}"
+    return viz.graph_figure(nodes, edges, title=title, boards=6, layers=names)
+
+
+def _drawn(number: int, node: Node, looks: Sequence[Portraits]) -> viz.Node:
+    said, board = str(node), None
+    if node.kind == "feature":
+        said = f"{looks[node.layer].label(node.index)}, ply {node.ply}"
+        board = viz.panel(looks[node.layer].boards[node.index], said)
+    return viz.Node(str(number), said, node.layer, node.kind, node.influence, board)
 
 
 def label(node: Node, looks: Sequence[Portraits]) -> str:
