@@ -34,7 +34,8 @@ from .viz.drawing import Figure, graph_objects
 
 _SEED = 1_000_003
 # Games that nobody trains on, and that no fact was chosen on.
-_DRAWN = 40
+_NODES, _EDGES = 40, 120
+# Of a figure.
 SHARES = (0.5, 0.8, 0.9, 0.95, 0.99, 1.0)
 
 
@@ -290,22 +291,34 @@ def described(one: Traced, looks: Sequence[Portraits], top: int) -> str:
 
 def drawn(one: Traced, looks: Sequence[Portraits]) -> Figure:
     """The nodes with most influence and the edges between them as a plotly figure, with the boards
-    of the first features: blue where a square is mine more often than usual, red where theirs."""
-    graph = one.whole
-    for share in (0.8, 0.6, 0.4, 0.3, 0.2, 0.1):
-        graph = one.whole.pruned(share, share)
-        if len(graph.nodes) <= _DRAWN:
-            break
-    nodes = [_drawn(number, node, looks) for number, node in enumerate(graph.nodes)]
-    edges = [
-        viz.Edge(str(s), str(t), w)
-        for s, t, w in zip(
-            *(x.tolist() for x in (graph.source, graph.target, graph.weight)), strict=True
-        )
+    of the first features: blue where a square is mine more often than usual, red where theirs. An
+    edge's weight is its share of what reaches the logit."""
+    graph = _small(one.whole)
+    influence = torch.tensor([node.influence for node in graph.nodes])[graph.target]
+    # Logits and activations have no unit in common: the part of what reaches the logit has.
+    flow = graph.weight / graph.incoming[graph.target] * influence
+    ends = zip(*(x.tolist() for x in (graph.source, graph.target, flow)), strict=True)
+    edges = [viz.Edge(str(source), str(target), weight) for source, target, weight in ends]
+    joined = {edge.source for edge in edges} | {edge.target for edge in edges}
+    nodes = [
+        _drawn(number, node, looks)
+        for number, node in enumerate(graph.nodes)
+        if str(number) in joined or node.kind == "logit"
     ]
     names = {-1: "moves", len(looks): "logit"}
     title = f"{to_text(graph.history).strip()}, then {name(graph.square)}"
     return viz.graph_figure(nodes, edges, title=title, boards=6, layers=names)
+
+
+def _small(graph: Graph) -> Graph:
+    """As much of a graph as can be looked at."""
+    shares = [step / 20 for step in range(18, 0, -1)]
+    nodes = next((s for s in shares if len(graph.pruned(s).nodes) <= _NODES), shares[-1])
+    for edges in shares:
+        part = graph.pruned(nodes, edges)
+        if len(part.source) <= _EDGES:
+            return part
+    return graph.pruned(nodes, 0.0)
 
 
 def _drawn(number: int, node: Node, looks: Sequence[Portraits]) -> viz.Node:

@@ -183,3 +183,5 @@ def test_no_features_are_no_share() -> None:
     boards = random_games(2, seed=1)
     with pytest.raises(InputError, match="1 games: facts are chosen on some"):
         portraits(Facts(chosen()), boards[:1])
+    with pytest.raises(InputError, match="50 times in either half of 2 games"):
+        portraits(Facts(chosen()), boards)

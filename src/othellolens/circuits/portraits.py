@@ -17,6 +17,8 @@ from ..othello.directions import DIRECTIONS
 from ..othello.games import Games
 from ..othello.squares import parse
 
+LEAST = 50
+"""Positions of each half of the games at which a fact must hold, and at which it must not."""
 FAMILIES = ("line", "will flip", "played", "flipped")
 """Families beside the standard ones of which a feature may speak."""
 
@@ -59,15 +61,28 @@ def known_facts() -> ConceptSet:
 def portraits(reads: Reads, games: Games, concepts: ConceptSet | None = None) -> Portraits:
     """Look at a lens's features on held-out games.
 
+    A fact that seldom holds is matched by accident: it must be true and untrue at `LEAST` positions
+    of both halves to be chosen.
+
     Args:
         reads: a lens, or anything else that gives boards and features of the same rows.
         games: held out; facts are chosen on the even ones and scored on the odd ones.
         concepts: of which to choose; by default `known_facts()`.
+
+    Raises:
+        InputError: too few games.
     """
     if len(games) < 2:
         raise InputError(f"{len(games)} games: facts are chosen on some and scored on others")
     recording = Recording(reads, games)
-    matches = score(count(recording, games, concepts or known_facts()), by="mcc").matches()
+    counts = count(recording, games, concepts or known_facts())
+    often = ((counts.holds >= LEAST) & (counts.positions[:, None] - counts.holds >= LEAST)).all(0)
+    if not bool(often.any()):
+        raise InputError(
+            f"no fact is true and untrue {LEAST} times in either half of {len(games)} games: look"
+            " at more games"
+        )
+    matches = score(counts.where(often), by="mcc").matches()
     signs: Tensor | int = 0
     on: Tensor | int = 0
     anywhere: Tensor | int = 0

@@ -66,11 +66,14 @@ class Counts:
 
     def only(self, *families: str) -> "Counts":
         """The counts of some families of concepts alone."""
-        chosen = torch.tensor([c.family in families for c in self.concepts.concepts])
-        kept = tuple(c for c in self.concepts.concepts if c.family in families)
+        return self.where(torch.tensor([c.family in families for c in self.concepts.concepts]))
+
+    def where(self, chosen: Bool[Tensor, " concept"]) -> "Counts":
+        """The counts of some concepts alone."""
+        pairs = zip(self.concepts.concepts, chosen.tolist(), strict=True)
         return replace(
             self,
-            concepts=ConceptSet(kept),
+            concepts=ConceptSet(tuple(concept for concept, kept in pairs if kept)),
             holds=self.holds[:, chosen],
             both=self.both[..., chosen],
         )

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from ..concepts import Concept, ConceptSet
+from ..concepts import Concept
 from ..errors import InputError
 from .counts import CHOOSE, SCORE, Counts
 from .measures import MEASURES, Measure, Table
@@ -226,9 +226,3 @@ def _detectors(counts: Counts, level: Tensor, feature: Tensor, concept: Tensor) 
         counts.holds[SCORE, concept],
         int(counts.positions[SCORE]),
     )
-
-
-def subset(concepts: ConceptSet, chosen: Tensor) -> ConceptSet:
-    """The concepts at which `chosen` is true."""
-    pairs = zip(concepts.concepts, chosen.tolist(), strict=True)
-    return ConceptSet(tuple(concept for concept, kept in pairs if kept))
