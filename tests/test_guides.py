@@ -71,7 +71,7 @@ def test_a_guide_runs_and_prints_what_it_says(
     monkeypatch.chdir(tmp_path)  # a page may write files
     shared = {"__name__": "guide"}
     for line, code, said in blocks(page.read_text(encoding="utf-8")):
-        if "viz." in code and importlib.util.find_spec("plotly") is None:
+        if "import viz" in code and importlib.util.find_spec("plotly") is None:
             continue
         out = io.StringIO()
         placed = "\n" * line + code  # so that a traceback names the line of the page
