@@ -71,7 +71,7 @@ def faults() -> list[str]:
     for name, mark in (("CHANGELOG.md", f"## {version} "), ("CITATION.cff", f"version: {version}")):
         if mark not in (ROOT / name).read_text():
             found.append(f"{name} does not name version {version}")
-    for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
+    for page in (ROOT / "README.md", *(ROOT / "docs").rglob("*.md")):
         names = set(re.findall(r"\bol\.(\w+)", page.read_text()))
         missing = sorted(name for name in names if not hasattr(ol, name))
         found += [f"{page.name} names ol.{name}, which does not exist" for name in missing]
