@@ -134,7 +134,7 @@ def test_what_cannot_be_traced_is_refused(
     assert "holds no folders of SAEs" in refused(["trace", str(tmp_path)], capsys)
     few = ["trace", str(saes), "--held", "4"]
     assert "of 0 to 5 moves" in refused([*few, "--plies", "0", "5"], capsys)
-    assert "square 27: moves" in refused([*few, "--history", "f5", "--move", "d4"], capsys)
+    assert "d4 is of the centre" in refused([*few, "--history", "f5", "--move", "d4"], capsys)
     twice = tmp_path / "twice"
     twice.mkdir()
     for copy in ("a", "b"):

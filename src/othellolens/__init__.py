@@ -47,6 +47,7 @@ from .othello.records import (
     read_records,
     save_games,
     save_records,
+    typed_games,
 )
 from .othello.shards import Shards, open_shards, write_shards
 from .othello.statistics import (
@@ -201,6 +202,7 @@ __all__ = [
     "train_saes",
     "truth",
     "turned_to_f5",
+    "typed_games",
     "untrained",
     "worldmodel",
     "write_report",

@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
-import torch
 import tyro
 from tqdm import tqdm
 
@@ -29,8 +28,7 @@ from .lens import Lens
 from .memory import keep_memory
 from .neuronlooks import neurons
 from .othello.games import Games, random_games
-from .othello.records import load_games, parse_game, to_text
-from .othello.squares import MAX_PLIES, NO_MOVE
+from .othello.records import load_games, to_text, typed_games
 from .passtest import pass_test
 from .patches import patch_verb
 from .probes.fit import ProbePlan
@@ -201,7 +199,7 @@ def show(what: Run, *, game: int = 0, ply: int | None = None) -> None:
         say(f"open {page.as_uri()}")
         webbrowser.open(page.as_uri())
         return
-    played = load_games(what) if what.is_file() else _typed(str(what))
+    played = load_games(what) if what.is_file() else typed_games(str(what))
     if not 0 <= game < len(played):
         raise InputError(f"game {game}: there are {len(played)}, counted from 0")
     boards = played[game : game + 1].replay()
@@ -259,12 +257,6 @@ def main(args: list[str] | None = None) -> None:
     except InputError as error:
         tqdm.write(f"othellolens: {error}", file=sys.stderr)
         raise SystemExit(2) from None
-
-
-def _typed(moves: str) -> Games:
-    squares = parse_game(moves)
-    padded = torch.tensor([squares + [NO_MOVE] * (MAX_PLIES - len(squares))], dtype=torch.int8)
-    return Games(padded, "typed")
 
 
 def _effort(lens: Lens) -> tuple[Recipe, SAEPlan]:

@@ -12,7 +12,7 @@ import tyro
 from . import viz
 from .artifact import write_file
 from .circuits.faithfulness import Faithfulness, faithfulness
-from .circuits.graph import Graph, Node, token_of, trace
+from .circuits.graph import Graph, Node, trace
 from .circuits.known import OnLine, on_line
 from .circuits.paths import Paths
 from .circuits.portraits import Portraits, portraits
@@ -21,12 +21,12 @@ from .errors import InputError
 from .gpt.model import GPT
 from .gpt.runs import load_gpt
 from .gpt.sites import Site
-from .gpt.tokens import SQUARE_OF_TOKEN, tokens
+from .gpt.tokens import SQUARE_OF_TOKEN, token_of, tokens
 from .lens import Lens
 from .othello.boards import unpack
 from .othello.games import Games, random_games
-from .othello.records import parse_game, to_text
-from .othello.squares import MAX_PLIES, NO_MOVE, name, parse
+from .othello.records import to_text, typed_games
+from .othello.squares import NO_MOVE, name, parse
 from .runs import HELD_SEED, games_of
 from .sae.foreign.forms import is_sae, load_sae
 from .terminal import Progress, say, table, write_result
@@ -258,9 +258,7 @@ def likeliest(model: GPT, history: Games) -> int:
 
 
 def _given(model: GPT, text: str, move: str | None) -> tuple[Games, int]:
-    squares = parse_game(text)
-    row = torch.tensor([squares + [NO_MOVE] * (MAX_PLIES - len(squares))], dtype=torch.int8)
-    history = Games(row, "typed")
+    history = typed_games(text)
     if move is None:
         return history, likeliest(model, history)
     square = parse(move)

@@ -8,14 +8,14 @@ import torch.nn.functional as F
 from reference.tiny import tiny_model
 
 from othellolens.circuits.faithfulness import faithfulness
-from othellolens.circuits.graph import Node, token_of, trace
+from othellolens.circuits.graph import Node, trace
 from othellolens.circuits.paths import Paths
 from othellolens.circuits.replacement import Kept, Replacement, observed, run_with_kept, usual
 from othellolens.encoder import Autoencoder, RandomDirections
 from othellolens.errors import InputError
 from othellolens.gpt.model import GPT
 from othellolens.gpt.sites import Site
-from othellolens.gpt.tokens import PAD, tokens
+from othellolens.gpt.tokens import PAD, token_of, tokens
 from othellolens.lens import Lens
 from othellolens.othello.boards import unpack
 from othellolens.othello.games import Games, random_games
@@ -342,7 +342,7 @@ def test_bad_input(model: GPT) -> None:
         trace(replacement, random_games(2, seed=0), 0)
     with pytest.raises(InputError, match="a history of 0 moves"):
         trace(replacement, history(0), 0)
-    with pytest.raises(InputError, match="square 27: moves are made on 60"):
+    with pytest.raises(InputError, match="d4 is of the centre"):
         trace(replacement, history(), 27)
     with pytest.raises(InputError, match="trace at least one"):
         trace(replacement, history(), 0, widest=0)

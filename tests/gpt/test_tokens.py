@@ -4,7 +4,15 @@ import pytest
 import torch
 
 from othellolens.errors import InputError
-from othellolens.gpt.tokens import CONTEXT, PAD, SQUARE_OF_TOKEN, VOCABULARY, squares, tokens
+from othellolens.gpt.tokens import (
+    CONTEXT,
+    PAD,
+    SQUARE_OF_TOKEN,
+    VOCABULARY,
+    squares,
+    token_of,
+    tokens,
+)
 from othellolens.othello.games import Games
 
 CENTRE = {27, 28, 35, 36}
@@ -29,6 +37,15 @@ def test_every_playable_square_has_its_token() -> None:
     assert ids.dtype == torch.int64
     assert ids.tolist() == [[by_rule(square) for square in playable]]
     assert sorted(ids[0].tolist()) == list(range(1, 61))
+
+
+def test_a_square_has_its_token_or_a_reason() -> None:
+    for square in set(range(64)) - CENTRE:
+        assert token_of(square) == by_rule(square)
+    with pytest.raises(InputError, match="d4 is of the centre"):
+        token_of(27)
+    with pytest.raises(InputError, match="squares are 0 to 63"):
+        token_of(64)
 
 
 def test_every_token_has_its_square() -> None:

@@ -21,7 +21,7 @@ from ..evaluation.interventions import next_logits
 from ..gpt.cache import ActivationCache, logit_lens
 from ..gpt.model import GPT, Block
 from ..gpt.sites import Site
-from ..gpt.tokens import SQUARE_OF_TOKEN, tokens
+from ..gpt.tokens import SQUARE_OF_TOKEN, token_of, tokens
 from ..lens import Lens
 from ..othello.boards import Boards
 from ..othello.games import Games
@@ -201,9 +201,7 @@ def latent_saliency(
     """
     if len(history) != 1:
         raise InputError(f"{len(history)} histories: a saliency map is of one position")
-    token = (SQUARE_OF_TOKEN[1:] == square).nonzero()
-    if not len(token):
-        raise InputError(f"square {square} is of the centre: no move is made there")
+    token = token_of(square)
     before = history.replay()[-1:]
     taken = [s for s in range(64) if (int(before.mine | before.theirs) >> s) & 1]
     many = Games(history.moves.expand(len(taken), -1), history.origin)
@@ -217,7 +215,7 @@ def latent_saliency(
     edited = next_logits(model, wanted, linear(readings, scale=scale))
     clean = next_logits(model, wanted[:1])
     found = torch.full((64,), torch.nan)
-    found[torch.tensor(taken)] = (clean - edited)[:, 1 + int(token[0])]
+    found[torch.tensor(taken)] = (clean - edited)[:, token]
     return found
 
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..gpt.tokens import PAD, tokens
-from .graph import Graph, token_of
+from ..gpt.tokens import PAD, token_of, tokens
+from .graph import Graph
 from .replacement import Kept, Replacement, Usual, observed, run_with_kept, silence
 
 

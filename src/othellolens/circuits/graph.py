@@ -20,7 +20,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from ..errors import InputError
-from ..gpt.tokens import SQUARE_OF_TOKEN, tokens
+from ..gpt.tokens import SQUARE_OF_TOKEN, token_of, tokens
 from ..othello.games import Games
 from ..othello.squares import name
 from .paths import Paths
@@ -281,15 +281,3 @@ def _largest(values: Tensor, share: float) -> Tensor:
     out = torch.zeros(len(values), dtype=torch.bool)
     out[order] = before < share * float(values.double().sum()) - 1e-12
     return out
-
-
-def token_of(square: int) -> int:
-    """The token of a move.
-
-    Raises:
-        InputError: no move is made there.
-    """
-    found = (SQUARE_OF_TOKEN[1:] == square).nonzero()
-    if not len(found):
-        raise InputError(f"square {square}: moves are made on 60 squares, 0 to 63 but the centre")
-    return 1 + int(found[0])

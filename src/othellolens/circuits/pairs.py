@@ -8,13 +8,10 @@ from torch import Tensor
 
 from ..errors import InputError
 from ..gpt.model import GPT
-from ..gpt.tokens import SQUARE_OF_TOKEN, tokens
+from ..gpt.tokens import TOKEN_OF_SQUARE, token_of, tokens
 from ..othello.boards import unpack
 from ..othello.games import Games
-from ..othello.squares import NO_MOVE, name
-
-_TOKEN_OF = torch.full((64,), 0)
-_TOKEN_OF[SQUARE_OF_TOKEN[1:]] = torch.arange(1, 61)
+from ..othello.squares import NO_MOVE
 
 
 @dataclass(frozen=True)
@@ -35,8 +32,7 @@ class Pairs:
         if not len(lengths) == len(self.answer) == len(self.against):
             raise InputError("each pair of histories needs an answer and a move against it")
         for square in torch.cat([self.answer, self.against]).tolist():
-            if int(_TOKEN_OF[square]) == 0:
-                raise InputError(f"{name(square)} is of the centre: no move is made there")
+            token_of(square)
 
     def __len__(self) -> int:
         return len(self.answer)
@@ -54,7 +50,7 @@ class Pairs:
         """Logit of the answer less that of the move against it, behind the history; nats."""
         there = logits[torch.arange(len(self)), self.last()]
         answer, against = (
-            _TOKEN_OF[x].to(logits.device)[:, None] for x in (self.answer, self.against)
+            TOKEN_OF_SQUARE[x].to(logits.device)[:, None] for x in (self.answer, self.against)
         )
         return (there.gather(1, answer) - there.gather(1, against))[:, 0]
 

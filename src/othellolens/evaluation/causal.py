@@ -23,7 +23,7 @@ from torch import Tensor
 
 from ..encoder import Autoencoder
 from ..errors import InputError
-from ..gpt.tokens import SQUARE_OF_TOKEN, tokens
+from ..gpt.tokens import SQUARE_OF_TOKEN, token_of, tokens
 from ..lens import Lens
 from ..othello.boards import unpack
 from ..othello.games import Games
@@ -33,8 +33,6 @@ Kind: TypeAlias = Literal["ablate", "add", "swap"]
 KINDS: tuple[Kind, ...] = ("ablate", "add", "swap")
 CONTROLS = ("feature", "random feature", "random direction")
 """What is edited: the feature itself, or in its place what should not matter."""
-_TOKEN_OF = torch.full((64,), -1)
-_TOKEN_OF[SQUARE_OF_TOKEN[1:]] = torch.arange(1, 61)
 
 
 class Effect(NamedTuple):
@@ -283,6 +281,6 @@ def _edited(lens: Lens, games: Games, plan: _Plan) -> Float[Tensor, "control edi
 def _read_off(moved: Float[Tensor, "edit token"], plan: _Plan) -> Float[Tensor, "edit 2"]:
     others = plan.legal[:, SQUARE_OF_TOKEN].clone()
     others[:, 0] = False
-    others[:, int(_TOKEN_OF[plan.square])] = False
+    others[:, token_of(plan.square)] = False
     mean = moved.where(others, 0).sum(1) / others.sum(1).clamp(min=1)
-    return torch.stack([moved[:, int(_TOKEN_OF[plan.square])], mean], 1)
+    return torch.stack([moved[:, token_of(plan.square)], mean], 1)

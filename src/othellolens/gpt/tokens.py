@@ -19,8 +19,9 @@ CONTEXT = 59
 
 SQUARE_OF_TOKEN = torch.tensor([NO_MOVE, *PLAYABLE])
 """[61]: square of each token, -1 for padding."""
-_TOKEN_OF_SQUARE = torch.full((65,), -1)
-_TOKEN_OF_SQUARE[SQUARE_OF_TOKEN] = torch.arange(VOCABULARY)
+TOKEN_OF_SQUARE = torch.full((65,), -1)
+TOKEN_OF_SQUARE[SQUARE_OF_TOKEN] = torch.arange(VOCABULARY)
+"""[65]: token of each square, -1 for those of the centre; the last, for -1, is padding."""
 
 
 def tokens(games: Games) -> Int64[Tensor, "game ply"]:
@@ -30,13 +31,26 @@ def tokens(games: Games) -> Int64[Tensor, "game ply"]:
         InputError: a move is not a playable square.
     """
     squares = games.moves.long()
-    ids = _TOKEN_OF_SQUARE[squares.clamp(-1, 63)]
+    ids = TOKEN_OF_SQUARE[squares.clamp(-1, 63)]
     if bool(((ids < 0) | (squares > 63) | (squares < -1)).any()):
         game, ply = ((ids < 0) | (squares > 63) | (squares < -1)).nonzero()[0].tolist()
         square = int(squares[game, ply])
         what = name(square) if 0 <= square < 64 else str(square)
         raise InputError(f"game {game}, ply {ply}: {what} is no playable square and has no token")
     return ids
+
+
+def token_of(square: int) -> int:
+    """The token of a move.
+
+    Raises:
+        InputError: no such square, or one of the centre, where no move is made.
+    """
+    if not 0 <= square < 64:
+        raise InputError(f"square {square}: squares are 0 to 63")
+    if int(TOKEN_OF_SQUARE[square]) < 0:
+        raise InputError(f"{name(square)} is of the centre: no move is made there")
+    return int(TOKEN_OF_SQUARE[square])
 
 
 def squares(ids: Int64[Tensor, "game ply"]) -> Int8[Tensor, "game ply"]:

@@ -21,6 +21,7 @@ from othellolens.othello.records import (
     save_games,
     save_records,
     to_text,
+    typed_games,
 )
 from othellolens.othello.records.forms import FORMS
 
@@ -235,3 +236,13 @@ def test_a_file_of_illegal_games_only_is_refused_however_asked(tmp_path: Path) -
     save_games(Games(moves, ""), tmp_path / "bad.npy")
     with pytest.raises(InputError, match="8192 games in a row are illegal; the first: .*a1 is"):
         load_games(tmp_path / "bad.npy", illegal="skip")
+
+
+def test_games_are_typed_as_they_are_written(games: Games) -> None:
+    lines = to_text(games).splitlines()
+    typed = typed_games(*lines)
+    assert torch.equal(typed.moves, games.moves)
+    assert to_text(typed) == to_text(games)
+    assert typed_games("f5d6", "").lengths().tolist() == [2, 0]
+    with pytest.raises(InputError, match="f9"):
+        typed_games("f5f9")

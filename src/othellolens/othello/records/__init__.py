@@ -2,7 +2,7 @@
 
 from .files import check_writable, load_games, read_records, save_games, save_records
 from .record import FormName, Illegal, Meta, Records, Refusal
-from .text import parse_game, to_text
+from .text import parse_game, to_text, typed_games
 
 __all__ = [
     "FormName",
@@ -17,4 +17,5 @@ __all__ = [
     "save_games",
     "save_records",
     "to_text",
+    "typed_games",
 ]

@@ -8,6 +8,8 @@ import codecs
 import re
 from pathlib import Path
 
+import torch
+
 from ...errors import InputError
 from ..games import Games
 from ..squares import MAX_PLIES, NO_MOVE, SQUARES, name, parse
@@ -32,6 +34,21 @@ def parse_game(text: str) -> list[int]:
     if fault:
         raise InputError(fault.reason)
     return squares
+
+
+def typed_games(*texts: str) -> Games:
+    """Games from their moves as players write them: `typed_games("f5d6c3", "c4c3")`.
+
+    They have as many plies as the longest of them.
+
+    Raises:
+        InputError: something in one is no square, or it has more than 60 moves. Whether moves are
+            legal is seen when the games are replayed.
+    """
+    lists = [parse_game(text) for text in texts]
+    longest = max((len(moves) for moves in lists), default=0)
+    rows = rows_of([bytes(moves) for moves in lists])[:, :longest]
+    return Games(torch.from_numpy(rows.copy()), "typed")
 
 
 def scan(text: str) -> tuple[list[int], list[int], Fault | None]:
