@@ -145,6 +145,14 @@ def test_what_the_table_says_follows_from_the_numbers() -> None:
     assert page(found, "held").count("<circle") > 0
 
 
+def test_seeds_agree_only_where_something_was_found() -> None:
+    none = standings(entry("a", seed, 0.5) for seed in range(3))
+    assert rows(none)[0]["same concepts"] is None
+    some = standings(entry("a", seed, value) for seed, value in enumerate((0.5, 0.9, 0.9)))
+    assert rows(some)[0]["same concepts"] == pytest.approx(1 / 3)
+    assert rows(standings([entry("a", 0, 0.9)]))[0]["same concepts"] is None
+
+
 def test_an_entry_survives_being_saved() -> None:
     one = entry("a", 0, 0.5)
     assert Entry.from_dict(json.loads(json.dumps(one.to_dict()))) == one

@@ -250,6 +250,8 @@ def agreement(
 ) -> tuple[float, float]:
     """Do two encoders find the same concepts? (Jaccard of those found, mean |F1 difference|).
 
+    The first is NaN where neither finds any: then there is nothing to agree on.
+
     Args:
         one: F1 of the best detector of each concept.
         other: the same of another encoder.
@@ -257,5 +259,5 @@ def agreement(
     """
     found, also = one >= bar, other >= bar
     either = int((found | also).sum())
-    shared = int((found & also).sum()) / either if either else 1.0
+    shared = int((found & also).sum()) / either if either else float("nan")
     return shared, float((one - other).abs().mean())

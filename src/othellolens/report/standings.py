@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
+from math import isnan
 from statistics import mean, stdev
 from typing import Any
 
@@ -130,9 +131,10 @@ def _row(standing: Standing, several: bool) -> dict[str, object]:
 
 
 def _same(standing: Standing) -> float | None:
-    """Over pairs of seeds, the mean overlap (Jaccard) of the board facts that they detect."""
+    """Over pairs of seeds that detect any, the mean overlap (Jaccard) of the board facts."""
     found = [torch.tensor(e.judgement.families[BOARD].by_concept) for e in standing.entries]
     shared = [agreement(one, other)[0] for one, other in combinations(found, 2)]
+    shared = [share for share in shared if not isnan(share)]
     return float(mean(shared)) if shared else None
 
 
