@@ -128,6 +128,26 @@ def test_stability_of_decoders() -> None:
     assert half.nearest > half.matched
 
 
+@pytest.mark.parametrize("sizes", [(1, 1), (7, 7), (30, 12), (12, 30)])
+def test_pairs_are_those_of_the_most_alike_first(sizes: tuple[int, int]) -> None:
+    generator = torch.Generator().manual_seed(sum(sizes))
+    one, other = (torch.randn(size, 8, generator=generator) for size in sizes)
+    unit = [x / x.norm(dim=1, keepdim=True) for x in (one, other)]
+    left = {
+        (i, j): abs(float(unit[0][i] @ unit[1][j]))
+        for i in range(sizes[0])
+        for j in range(sizes[1])
+    }
+    values: list[float] = []
+    while left:
+        row, column = max(left, key=lambda pair: left[pair])
+        values.append(left[row, column])
+        left = {pair: v for pair, v in left.items() if pair[0] != row and pair[1] != column}
+    assert len(values) == min(sizes)
+    assert stability(one, other).matched == pytest.approx(sum(values) / len(values), abs=1e-5)
+    assert stability(torch.zeros(3, 4), torch.zeros(2, 4)) == (0.0, 0.0)
+
+
 def test_agreement_of_what_was_found() -> None:
     one, other = torch.tensor([0.9, 0.85, 0.2, 0.1]), torch.tensor([0.95, 0.5, 0.9, 0.1])
     shared, apart = agreement(one, other)

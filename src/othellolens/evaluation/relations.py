@@ -232,17 +232,19 @@ def stability(one: Float[Tensor, "feature d"], other: Float[Tensor, "other d"]) 
 
 
 def _paired(alike: Float[Tensor, "one other"]) -> float:
-    order = alike.flatten().argsort(descending=True)
-    rows, columns = (order // alike.shape[1]).tolist(), (order % alike.shape[1]).tolist()
-    taken: tuple[set[int], set[int]] = set(), set()
-    values: list[float] = []
-    flat = alike.flatten()[order].tolist()
-    for row, column, value in zip(rows, columns, flat, strict=True):
-        if row not in taken[0] and column not in taken[1]:
-            taken[0].add(row)
-            taken[1].add(column)
-            values.append(value)
-    return sum(values) / max(1, len(values))
+    """Mean over pairs. Each is the other's best: whatever else is paired, nothing parts the two."""
+    left, values = alike.clone(), [alike.new_zeros(0)]
+    for _ in range(min(alike.shape)):
+        top, column = left.max(1)
+        mutual = (left.argmax(0)[column] == torch.arange(len(left), device=left.device)) & (
+            top >= 0
+        )
+        if not bool(mutual.any()):
+            break
+        values.append(top[mutual])
+        left[:, column[mutual]] = -1.0
+        left[mutual] = -1.0
+    return float(torch.cat(values).sum() / max(1, sum(map(len, values))))
 
 
 def agreement(
