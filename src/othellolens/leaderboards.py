@@ -7,11 +7,10 @@ from json import dumps
 from pathlib import Path
 from typing import Annotated
 
-import torch
 import tyro
 
 from .artifact import read_json, write_file, write_json
-from .contenders import contenders_of, kind_of
+from .contenders import Contender, asked_of, contenders_of, fingerprint, kin_of, kind_of
 from .encoder import Encoder
 from .errors import InputError
 from .evaluation.judgement import judge_fully
@@ -39,16 +38,23 @@ class _Judging:
     held: Games
     ranks: bool
 
-    def entry(self, blank: Entry, lens: Callable[[], Lens]) -> Entry:
-        """The judgement of an encoder: from its file, or else made now."""
-        path = self.out / ENTRIES / f"{re.sub(r'[^A-Za-z0-9.,=()-]+', '_', blank.name)}.json"
+    def entry(self, blank: Entry, mark: str, lens: Callable[[], Lens]) -> Entry:
+        """The judgement of an encoder: from its file, or else made now.
+
+        Args:
+            blank: the entry without a judgement.
+            mark: what tells this encoder from all others, whatever their names.
+            lens: makes what is to be judged.
+        """
+        name = re.sub(r"[^A-Za-z0-9.,=()-]+", "_", blank.name)[-100:]
+        path = self.out / ENTRIES / f"{name}-{fingerprint(mark, self.ranks)[:12]}.json"
         if path.exists():
             saved = read_json(path)
             if saved["held"] != self.held.origin:
                 raise InputError(
                     f"{self.out} was judged on {saved['held']}: take another --out, or these games"
                 )
-            return Entry.from_dict(saved["entry"])
+            return replace(blank, judgement=Entry.from_dict(saved["entry"]).judgement)
         made = lens()
         entry = replace(blank, judgement=judge_fully(made, self.held, ranks=self.ranks))
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -90,6 +96,8 @@ def leaderboard(
         seed: of the baselines.
         json: file for the entries ("-": standard output), each in the form of SAEBench.
     """
+    if not runs:
+        raise InputError("there is nothing to judge: name the folders of encoders or of sweeps")
     held, progress = games_of(games, HELD_SEED), Progress()
     judging = _Judging(out, held, ranks)
     lenses: list[Lens] = []
@@ -99,9 +107,8 @@ def leaderboard(
         lens = load_lens(one.folder, model=model, site=site)
         apart(Games(held.moves[:0], str(lens.encoder.metadata.get("games", ""))), held)
         lenses.append(lens)
-        group = one.group or kind_of(lens.encoder)
-        blank = Entry(one.name, "encoder", group, str(lens.site), one.asked, one.seed)
-        entries.append(judging.entry(blank, lambda lens=lens: lens))
+        mark = fingerprint(lens.encoder, lens.model, lens.site, lens.target)
+        entries.append(judging.entry(_blank(one, lens), mark, lambda lens=lens: lens))
         progress("judging", number + 1, len(contenders))
     if baselines:
         for contest, width in _contests(lenses, held, seed, progress):
@@ -117,31 +124,47 @@ def about(encoder: Encoder) -> dict[str, object]:
     return {key: value for key, value in encoder.metadata.items() if isinstance(value, plain)}
 
 
+def _blank(one: Contender, lens: Lens) -> Entry:
+    """What is known of an encoder before it is judged; what the sweep says goes first."""
+    told, group = lens.encoder.metadata, one.group or kind_of(lens.encoder)
+    if lens.target != lens.site:
+        group += f" to {lens.target}"
+    return Entry(
+        one.name,
+        "encoder",
+        group,
+        str(lens.site),
+        asked_of(lens.encoder) if one.asked is None else one.asked,
+        told.get("seed") if one.seed is None else one.seed,
+        model=lens.model.name,
+        kin=kin_of(lens.encoder, one.name),
+    )
+
+
 def _contests(
     lenses: Sequence[Lens], held: Games, seed: int, progress: Progress
 ) -> Iterator[tuple[Contest, int]]:
     """The models and sites that encoders read, each once, and the most features found there."""
-    widths: dict[tuple[str, str], int] = {}
-    first: dict[tuple[str, str], Lens] = {}
+    found: dict[tuple[str, str], list[Lens]] = {}
     for lens in lenses:
-        key = (str(lens.encoder.metadata.get("model_name")), str(lens.site))
-        features = len(lens.encoder.encode(torch.zeros(1, lens.model.width(lens.site)))[0])
-        widths[key] = max(widths.get(key, 0), features)
-        first.setdefault(key, lens)
-    for key, lens in first.items():
-        train = random_games(50_000, seed=seed)
-        yield Contest(lens.model, lens.site, train, held, seed, progress), widths[key]
+        found.setdefault((fingerprint(lens.model), str(lens.site)), []).append(lens)
+    for alike in found.values():
+        first, train = alike[0], random_games(50_000, seed=seed)
+        width = max(lens.width for lens in alike)
+        yield Contest(first.model, first.site, train, held, seed, progress), width
 
 
 def _stood(
     judging: _Judging, contest: Contest, recipe: Recipe, plan: SAEPlan, probe: ProbePlan
 ) -> Iterator[Entry]:
     """Floors and ceilings at one site."""
+    site, model = str(contest.site), contest.model.name
     for rival in rivals(contest, recipe, plan, probe):
-        site = str(contest.site)
-        blank = Entry(f"{rival.name} at {site}", rival.kind, rival.name, site, None, None)
+        mark = fingerprint(rival.name, contest.model, site, recipe, plan, probe, contest.seed)
+        name = f"{rival.name} at {site}"
+        blank = Entry(name, rival.kind, rival.name, site, None, None, model=model)
         contest.watch(f"judging: {rival.name}", 0, 1)
-        yield judging.entry(blank, rival.lens)
+        yield judging.entry(blank, mark, rival.lens)
 
 
 def _write(out: Path, entries: Sequence[Entry], held: str, json: Path | None) -> None:

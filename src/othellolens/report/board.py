@@ -132,7 +132,7 @@ def envelope(entry: Entry, held: str) -> dict[str, Any]:
     return {
         "eval_type_id": "othello_board",
         "eval_config": {"held": held, "board": BOARD},
-        "eval_id": sha256(f"{entry.name} {held}".encode()).hexdigest()[:32],
+        "eval_id": sha256(f"{entry.name} {entry.model} {held}".encode()).hexdigest()[:32],
         "datetime_epoch_millis": int(time.time() * 1000),
         "eval_result_metrics": {**families, **{k: v for k, v in found.items() if v}},
         "eval_result_details": [],
@@ -143,6 +143,7 @@ def envelope(entry: Entry, held: str) -> dict[str, Any]:
         "sae_cfg_dict": {
             "group": entry.group,
             "kind": entry.kind,
+            "model": entry.model,
             "hook": entry.site,
             "l0_asked": entry.asked,
             "seed": entry.seed,

@@ -1,7 +1,8 @@
 """Standings: any number of judged encoders in one table, and what it says in words."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import combinations
 from math import isnan
 from statistics import mean, stdev
@@ -27,6 +28,10 @@ class Entry:
     """The mean number of active features that was asked for, if one was."""
     seed: int | None
     judgement: Judgement = BLANK
+    model: str = ""
+    """The name of the model that it reads."""
+    kin: str = ""
+    """The same for entries of one group that differ by their seed alone."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers, as they are saved."""
@@ -90,12 +95,38 @@ def family_coverage(name: str) -> Callable[[Judgement], float | None]:
 
 
 def standings(entries: Iterable[Entry]) -> list[Standing]:
-    """Entries by site, group and number asked for; the best coverage of each site first."""
-    grouped: dict[tuple[str, str, int | float | None], list[Entry]] = {}
-    for entry in entries:
-        grouped.setdefault((entry.site, entry.group, entry.asked), []).append(entry)
-    found = [Standing(tuple(alike)) for alike in grouped.values()]
+    """Entries that differ by their seed alone together; the best coverage of each site first.
+
+    Where there are several models, a site says of which.
+    """
+    grouped: dict[tuple[object, ...], list[Entry]] = {}
+    seen: Counter[tuple[object, ...]] = Counter()
+    for entry in _placed(list(entries)):
+        key = (entry.site, entry.group, entry.asked, entry.kin)
+        again = seen[(*key, entry.seed)]  # two of one seed are no two seeds
+        seen[(*key, entry.seed)] += 1
+        grouped.setdefault((*key, again), []).append(entry)
+    found = _told_apart([Standing(tuple(alike)) for alike in grouped.values()])
     return sorted(found, key=lambda s: (s.first.site, -(s.mean(coverage) or 0.0)))
+
+
+def _placed(entries: Sequence[Entry]) -> Sequence[Entry]:
+    if len({entry.model for entry in entries}) < 2:
+        return entries
+    return [replace(entry, site=f"{entry.site} of {entry.model}") for entry in entries]
+
+
+def _told_apart(found: Sequence[Standing]) -> list[Standing]:
+    """Standings of one label get the name of one of their entries besides."""
+    often = Counter((standing.first.site, standing.label) for standing in found)
+
+    def named(standing: Standing) -> Standing:
+        if often[standing.first.site, standing.label] == 1:
+            return standing
+        group = f"{standing.first.group} ({standing.first.name})"
+        return Standing(tuple(replace(entry, group=group) for entry in standing.entries))
+
+    return [named(standing) for standing in found]
 
 
 def rows(found: Sequence[Standing]) -> list[dict[str, object]]:
