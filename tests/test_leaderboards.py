@@ -11,11 +11,13 @@ import pytest
 from othellolens.cli import main
 from othellolens.evaluation.bootstrap import Interval
 from othellolens.evaluation.judgement import BOARD, FamilyScores, Judgement
+from othellolens.evaluation.relations import stability
 from othellolens.gpt.model import GPT
 from othellolens.gpt.runs import save_gpt
 from othellolens.gpt.shape import GPTConfig
 from othellolens.report.board import envelope, page
 from othellolens.report.standings import Entry, markdown, rows, said, standings
+from othellolens.sae.files import load_sae
 
 TINY = ["--rows", "3000", "--batch", "500", "--window", "3000"]
 PROBE = ["--rows", "3000", "--batch", "500"]
@@ -147,6 +149,20 @@ def test_a_single_run_says_what_it_asked_for_and_its_seed(home: Path, tmp_path: 
     entries = [entry["sae_cfg_dict"] for entry in json.loads(told.read_text())]
     assert [(entry["l0_asked"], entry["seed"]) for entry in entries] == [(4, 0), (4, 1)]
     assert {entry["model"] for entry in entries} == {str(home / "gpt")}
+
+
+def test_seeds_are_compared_vector_by_vector(home: Path) -> None:
+    entries = json.loads((home / "board" / "leaderboard.json").read_text())
+    sweep = [entry for entry in entries if entry["sae_cfg_dict"]["kind"] == "encoder"]
+    for kind in ("relu", "topk"):
+        mine = [e for e in sweep if e["sae_cfg_dict"]["group"] == f"{kind} 32"]
+        vectors = [load_sae(home / "sweep" / f"{kind}-w32-l4-s{seed}").W_dec for seed in (0, 1)]
+        right = stability(*(v.detach() for v in vectors)).matched
+        assert 0 < right < 1
+        found = [entry["eval_result_unstructured"]["cosine"] for entry in mine]
+        assert found == [pytest.approx(right)] * 2
+    floors = [entry for entry in entries if entry["sae_cfg_dict"]["kind"] == "floor"]
+    assert {entry["eval_result_unstructured"]["cosine"] for entry in floors} == {None}
 
 
 def test_nothing_to_judge_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

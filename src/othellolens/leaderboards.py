@@ -3,17 +3,21 @@
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 from json import dumps
 from pathlib import Path
-from typing import Annotated
+from statistics import mean
+from typing import Annotated, cast
 
 import tyro
+from torch import Tensor
 
 from .artifact import read_json, write_file, write_json
 from .contenders import Contender, asked_of, contenders_of, fingerprint, kin_of, kind_of
 from .encoder import Encoder
 from .errors import InputError
 from .evaluation.judgement import judge_fully
+from .evaluation.relations import stability
 from .lens import Lens
 from .othello.games import Games, random_games
 from .probes.fit import ProbePlan
@@ -21,7 +25,7 @@ from .report.board import envelope, page
 from .report.standings import Entry, markdown, rows, said, standings
 from .river import Contest, rivals
 from .runs import HELD_SEED, apart, games_of, load_lens
-from .sae.autoencoder import Recipe
+from .sae.autoencoder import Recipe, SparseAutoencoder
 from .sae.batch_topk import BatchTopK
 from .sae.plan import SAEPlan
 from .terminal import Progress, say, table, write_result
@@ -110,6 +114,7 @@ def leaderboard(
         mark = fingerprint(lens.encoder, lens.model, lens.site, lens.target)
         entries.append(judging.entry(_blank(one, lens), mark, lambda lens=lens: lens))
         progress("judging", number + 1, len(contenders))
+    entries = _matched(entries, lenses)
     if baselines:
         for contest, width in _contests(lenses, held, seed, progress):
             effort = BatchTopK(width=width, k=min(32, width)), SAEPlan(rows=floor_rows), probe
@@ -139,6 +144,24 @@ def _blank(one: Contender, lens: Lens) -> Entry:
         model=lens.model.name,
         kin=kin_of(lens.encoder, one.name),
     )
+
+
+def _matched(entries: Sequence[Entry], lenses: Sequence[Lens]) -> list[Entry]:
+    """The entries, each with how alike the decoder vectors of its seeds are."""
+    kinds: dict[tuple[object, ...], dict[int | None, int]] = {}
+    for number, (one, lens) in enumerate(zip(entries, lenses, strict=True)):
+        if isinstance(lens.encoder, SparseAutoencoder):
+            key = (one.model, one.site, one.group, one.asked, one.kin)
+            kinds.setdefault(key, {}).setdefault(one.seed, number)
+    found = list(entries)
+    for members in kinds.values():
+        vectors = [
+            cast(Tensor, lenses[number].encoder.W_dec).detach() for number in members.values()
+        ]
+        pairs = [stability(one, other).matched for one, other in combinations(vectors, 2)]
+        for number in members.values():
+            found[number] = replace(found[number], cosine=mean(pairs) if pairs else None)
+    return found
 
 
 def _contests(

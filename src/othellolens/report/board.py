@@ -39,7 +39,8 @@ what the move number alone tells. <b>AUROC&gt;0.9</b>: facts of these 128 with a
 <b>Absorbed</b>: of the positions that a fact's best feature misses, the share at which a feature
 that implies the fact is on instead. <b>Twins</b>: share of features that are on at the same
 positions as another. <b>Same concepts</b>: overlap between seeds of the facts detected with F1 of
-at least 0.8.
+at least 0.8. <b>Same vectors</b>: mean |cosine| of the decoder vectors of two seeds, each paired
+with one of the other's, the most alike first.
 <span style="color:#8a4b00">Floors</span> and <span style="color:#00558a">ceilings</span> are
 coloured.</p>
 """

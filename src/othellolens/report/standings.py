@@ -32,6 +32,8 @@ class Entry:
     """The name of the model that it reads."""
     kin: str = ""
     """The same for entries of one group that differ by their seed alone."""
+    cosine: float | None = None
+    """Mean matched |cosine| of its decoder vectors with those of the other seeds."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers, as they are saved."""
@@ -157,6 +159,7 @@ def _row(standing: Standing, several: bool) -> dict[str, object]:
         "absorbed": standing.mean(lambda j: j.families[BOARD].absorbed),
         "twins": standing.mean(lambda j: j.duplicates),
         "same concepts": _same(standing),
+        "same vectors": standing.first.cosine,
         "dead": standing.mean(lambda j: j.dead),
     }
 
