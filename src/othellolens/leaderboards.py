@@ -94,7 +94,7 @@ def leaderboard(
         site: where to read, likewise.
         games: a file of held-out games, or how many random ones to make.
         baselines: floors and ceilings at each site.
-        ranks: also AUROC and average precision, which take most of the time.
+        ranks: also AUROC, average precision and splitting, which take most of the time.
         probe: how the linear probe is fitted.
         floor_rows: rows on which the SAE of an untrained model is trained.
         seed: of the baselines.

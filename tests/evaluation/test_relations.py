@@ -97,6 +97,18 @@ def test_a_split_concept_is_joined_again(held: Games) -> None:
     )
 
 
+def test_splitting_in_parts_of_little_memory_is_the_same(held: Games) -> None:
+    def say(facts: Tensor) -> Tensor:
+        return facts[:, :40] * (facts[:, 64:104].cumsum(1) % 2) + facts[:, 100:140]
+
+    concepts = ConceptSet(family("mine").concepts[:12])
+    counts = count(Said(say), held, concepts)
+    whole = splitting(Said(say), held, counts).f1
+    parts = splitting(Said(say), held, counts, memory=17 * 5 * int(counts.positions.sum())).f1
+    assert torch.equal(whole, parts)
+    assert 0 < float(whole[0].min()) < float(whole[-1].max())
+
+
 def test_features_that_are_on_together_are_twins(held: Games) -> None:
     def say(facts: Tensor) -> Tensor:
         rare = torch.zeros(len(facts))

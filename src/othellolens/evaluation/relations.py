@@ -12,9 +12,10 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
+from ..concepts import ConceptSet
 from ..lens import Reads
 from ..othello.games import Games
-from .counts import CHOOSE, SCORE, Counts, fired
+from .counts import CHOOSE, MEMORY, SCORE, Counts, fired
 from .reconstruction import labelled
 from .scores import Detectors, Scores, measured
 
@@ -106,13 +107,17 @@ class Splitting:
 
 
 def splitting(
-    reads: Reads, games: Games, counts: Counts, *, most: int = 6, candidates: int = 16
+    reads: Reads,
+    games: Games,
+    counts: Counts,
+    *,
+    most: int = 6,
+    candidates: int = 16,
+    memory: int = MEMORY,
 ) -> Splitting:
     """Join features by "or" as long as that helps on the choosing half, greedily.
 
     A concept that was split into narrower features is detected by their union and by none of them.
-
-    Memory: 1 byte a position, concept and candidate.
 
     Args:
         reads: what the counts are of.
@@ -120,33 +125,44 @@ def splitting(
         counts: of a lens on these games.
         most: features in a union.
         candidates: features of the best F1 that are tried, each at its best threshold.
+        memory: bytes to take: 1 a position, concept and candidate. The games are read again for
+            as many concepts as fit.
     """
     level, feature = _candidates(counts, candidates)
-    on, facts, half = _bits(reads, games, counts, level, feature)
-    unions = torch.zeros(most, len(counts.concepts))
-    for concept in range(len(counts.concepts)):
-        unions[:, concept] = _greedy(on[:, :, concept], facts[:, concept], half, most)
+    number = len(counts.concepts)
+    part = max(1, memory // max(1, int(counts.positions.sum()) * (len(feature) + 1)))
+    unions = torch.zeros(most, number)
+    for first in range(0, number, part):
+        some = slice(first, min(first + part, number))
+        on, facts, half = _bits(reads, games, counts, level[:, some], feature[:, some], some)
+        for i, concept in enumerate(range(number)[some]):
+            unions[:, concept] = _greedy(on[:, :, i], facts[:, i], half, most)
     return Splitting(unions)
 
 
 def _candidates(counts: Counts, number: int) -> tuple[Tensor, Tensor]:
     """[candidate, concept]: the best features of each concept, each at its best threshold."""
-    values = torch.stack([measured(counts, CHOOSE, t) for t in range(len(counts.thresholds))])
-    top, level = values.max(0)
-    feature = top.topk(min(number, len(top)), 0).indices
+    features, concepts = counts.both.shape[2:]
+    best, level = torch.full((features, concepts), -1.0), torch.zeros(features, concepts).long()
+    for t in range(len(counts.thresholds)):
+        values = measured(counts, CHOOSE, t)
+        level[values > best] = t
+        best = torch.maximum(best, values)
+    feature = best.topk(min(number, features), 0).indices
     return level.gather(0, feature), feature
 
 
 def _bits(
-    reads: Reads, games: Games, counts: Counts, level: Tensor, feature: Tensor
+    reads: Reads, games: Games, counts: Counts, level: Tensor, feature: Tensor, some: slice
 ) -> tuple[Tensor, Tensor, Tensor]:
     bars = torch.tensor(counts.thresholds)[level] * counts.peak[feature]
+    concepts = ConceptSet(counts.concepts.concepts[some])
     on: list[Tensor] = []
     facts: list[Tensor] = []
     half: list[Tensor] = []
     for read in reads.read(games):
         on.append(read.features.cpu()[:, feature] > bars)
-        facts.append(read.facts(counts.concepts))
+        facts.append(read.facts(concepts))
         half.append(read.boards.at[:, 0] % 2)
     return torch.cat(on), torch.cat(facts), torch.cat(half)
 
@@ -164,9 +180,10 @@ def _greedy(
     for number in range(most):
         tried = _f1_of((union[:, None] | on)[chosen], holds[chosen])
         top = int(tried.argmax())
-        if float(tried[top]) > best:
-            best, union = float(tried[top]), union | on[:, top]
-        found[number] = _f1_of(union[scored, None], holds[scored])[0]
+        if float(tried[top]) <= best:
+            break
+        best, union = float(tried[top]), union | on[:, top]
+        found[number:] = _f1_of(union[scored, None], holds[scored])[0]
     return found
 
 
