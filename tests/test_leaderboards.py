@@ -165,6 +165,28 @@ def test_seeds_are_compared_vector_by_vector(home: Path) -> None:
     assert {entry["eval_result_unstructured"]["cosine"] for entry in floors} == {None}
 
 
+def test_further_families_have_a_table_of_their_own(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, run = tmp_path / "board", str(home / "sweep" / "topk-w32-l4-s0")
+    more = ["--out", str(out), "--games", "40", "--no-baselines", "--no-ranks"]
+    main(["leaderboard", run, *more])
+    assert "stable mine" not in capsys.readouterr().out
+    main(["leaderboard", run, *more, "--families-of", "stable mine", "phase", "mine"])
+    assert "stable mine" in capsys.readouterr().out
+    (told,) = json.loads((out / "leaderboard.json").read_text())
+    assert told["eval_result_metrics"]["othello_phase"]["concepts"] == 6
+    families = Entry.from_dict(told["eval_result_unstructured"]).judgement.families
+    assert list(families) == [BOARD, "empty", "legal", "stable mine", "phase"]
+    assert "| phase | topk 32, L0 4 | 6 |" in (out / "leaderboard.md").read_text()
+    cells = Cells()
+    cells.feed((out / "index.html").read_text())
+    assert "stable mine" in cells.cells
+    with pytest.raises(SystemExit):
+        main(["leaderboard", run, *more, "--families-of", "edges"])
+    assert "no concept family 'edges': choose of mine" in capsys.readouterr().err
+
+
 def test_nothing_to_judge_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["leaderboard", "--out", str(tmp_path / "board")])

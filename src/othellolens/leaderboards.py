@@ -13,16 +13,17 @@ import tyro
 from torch import Tensor
 
 from .artifact import read_json, write_file, write_json
+from .concepts import ConceptSet, everything, family, standard
 from .contenders import Contender, asked_of, contenders_of, fingerprint, kin_of, kind_of
 from .encoder import Encoder
 from .errors import InputError
-from .evaluation.judgement import judge_fully
+from .evaluation.judgement import groups, judge_fully
 from .evaluation.relations import stability
 from .lens import Lens
 from .othello.games import Games, random_games
 from .probes.fit import ProbePlan
 from .report.board import envelope, page
-from .report.standings import Entry, markdown, rows, said, standings
+from .report.standings import Entry, by_family, markdown, rows, said, standings
 from .river import Contest, rivals
 from .runs import HELD_SEED, apart, games_of, load_lens
 from .sae.autoencoder import Recipe, SparseAutoencoder
@@ -41,6 +42,7 @@ class _Judging:
     out: Path
     held: Games
     ranks: bool
+    concepts: ConceptSet
 
     def entry(self, blank: Entry, mark: str, lens: Callable[[], Lens]) -> Entry:
         """The judgement of an encoder: from its file, or else made now.
@@ -50,8 +52,9 @@ class _Judging:
             mark: what tells this encoder from all others, whatever their names.
             lens: makes what is to be judged.
         """
+        names = [str(concept) for concept in self.concepts.concepts]
         name = re.sub(r"[^A-Za-z0-9.,=()-]+", "_", blank.name)[-100:]
-        path = self.out / ENTRIES / f"{name}-{fingerprint(mark, self.ranks)[:12]}.json"
+        path = self.out / ENTRIES / f"{name}-{fingerprint(mark, self.ranks, names)[:12]}.json"
         if path.exists():
             saved = read_json(path)
             if saved["held"] != self.held.origin:
@@ -60,7 +63,8 @@ class _Judging:
                 )
             return replace(blank, judgement=Entry.from_dict(saved["entry"]).judgement)
         made = lens()
-        entry = replace(blank, judgement=judge_fully(made, self.held, ranks=self.ranks))
+        judged = judge_fully(made, self.held, concepts=self.concepts, ranks=self.ranks)
+        entry = replace(blank, judgement=judged)
         path.parent.mkdir(parents=True, exist_ok=True)
         saved = {"held": self.held.origin, "about": about(made.encoder)}
         write_json(path, {**saved, "entry": entry.to_dict()})
@@ -74,6 +78,7 @@ def leaderboard(
     model: str | None = None,
     site: str | None = None,
     games: str = "1000",
+    families_of: tuple[str, ...] = (),
     baselines: bool = True,
     ranks: bool = True,
     probe: ProbePlan = ProbePlan(),  # noqa: B008
@@ -93,6 +98,8 @@ def leaderboard(
         model: of encoders whose folder does not say it, or another.
         site: where to read, likewise.
         games: a file of held-out games, or how many random ones to make.
+        families_of: further families of facts to judge, in a table of their own, or "all";
+            mine, theirs, empty and legal always are.
         baselines: floors and ceilings at each site.
         ranks: also AUROC, average precision and splitting, which take most of the time.
         probe: how the linear probe is fitted.
@@ -103,7 +110,7 @@ def leaderboard(
     if not runs:
         raise InputError("there is nothing to judge: name the folders of encoders or of sweeps")
     held, progress = games_of(games, HELD_SEED), Progress()
-    judging = _Judging(out, held, ranks)
+    judging = _Judging(out, held, ranks, _concepts(families_of))
     lenses: list[Lens] = []
     entries: list[Entry] = []
     contenders = [found for run in runs for found in contenders_of(run)]
@@ -121,6 +128,16 @@ def leaderboard(
             entries += _stood(judging, contest, *effort)
     progress.close()
     _write(out, entries, held.origin, json)
+
+
+def _concepts(names: Sequence[str]) -> ConceptSet:
+    if tuple(names) == ("all",):
+        return everything()
+    chosen = standard()
+    for name in dict.fromkeys(names):
+        if name not in chosen.families:
+            chosen = chosen + family(name)
+    return chosen
 
 
 def about(encoder: Encoder) -> dict[str, object]:
@@ -195,6 +212,8 @@ def _write(out: Path, entries: Sequence[Entry], held: str, json: Path | None) ->
     say(table(rows(found)))
     for line in said(found):
         say(line)
+    if any(len(entry.judgement.families) > len(groups(standard())) for entry in entries):
+        say(table(by_family(found)))
     envelopes = [envelope(entry, held) for entry in entries]
     write_file(out / "leaderboard.json", lambda work: work.write_text(dumps(envelopes, indent=1)))
     write_file(out / "leaderboard.md", lambda work: work.write_text(markdown(found)))

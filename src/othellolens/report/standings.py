@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from ..evaluation.judgement import BLANK, BOARD, Judgement
+from ..evaluation.judgement import BLANK, BOARD, FamilyScores, Judgement
 from ..evaluation.relations import agreement
 
 
@@ -164,6 +164,42 @@ def _row(standing: Standing, several: bool) -> dict[str, object]:
     }
 
 
+def by_family(found: Sequence[Standing]) -> list[dict[str, object]]:
+    """A row for each family and group, family by family: means over seeds."""
+    several = len({standing.first.site for standing in found}) > 1
+    names = dict.fromkeys(name for standing in found for name in standing.first.judgement.families)
+    return [
+        _family_row(standing, name, several)
+        for name in names
+        for standing in found
+        if all(name in entry.judgement.families for entry in standing.entries)
+    ]
+
+
+def _family_row(standing: Standing, name: str, several: bool) -> dict[str, object]:
+    def mean_of(pick: Callable[[FamilyScores], float | None]) -> float | None:
+        return standing.mean(lambda judged: pick(judged.families[name]))
+
+    return {
+        "family": name,
+        "encoder": standing.label,
+        **({"site": standing.first.site} if several else {}),
+        "facts": mean_of(lambda f: f.concepts),
+        "coverage": mean_of(lambda f: f.coverage.value),
+        "lift": mean_of(lambda f: f.lift.value),
+        "MCC": mean_of(lambda f: f.mcc.value),
+        "by ply": mean_of(lambda f: f.by_ply),
+        "chance": mean_of(lambda f: f.chance),
+        "rebuilt F1": mean_of(lambda f: f.rebuilt.value),
+        "AUROC>0.9": mean_of(lambda f: f.auroc_above),
+        "AP": mean_of(lambda f: f.average_precision),
+        "redundancy": mean_of(lambda f: f.redundancy),
+        "polysemy": mean_of(lambda f: f.polysemy),
+        "split": mean_of(lambda f: f.split),
+        "absorbed": mean_of(lambda f: f.absorbed),
+    }
+
+
 def _same(standing: Standing) -> float | None:
     """Over pairs of seeds that detect any, the mean overlap (Jaccard) of the board facts."""
     found = [torch.tensor(e.judgement.families[BOARD].by_concept) for e in standing.entries]
@@ -227,12 +263,15 @@ def _against_neurons(
 
 
 def markdown(found: Sequence[Standing]) -> str:
-    """Table and sentences as Markdown."""
-    table = rows(found)
+    """Table, sentences, and the table by family as Markdown."""
+    sentences = [f"* {line}" for line in said(found)]
+    return "\n".join([*_lines(rows(found)), "", *sentences, "", *_lines(by_family(found)), ""])
+
+
+def _lines(table: Sequence[dict[str, object]]) -> list[str]:
     head = list(table[0]) if table else []
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    lines += ["| " + " | ".join(_cell(row[key]) for key in head) + " |" for row in table]
-    return "\n".join([*lines, "", *(f"* {line}" for line in said(found)), ""])
+    return lines + ["| " + " | ".join(_cell(row[key]) for key in head) + " |" for row in table]
 
 
 def _cell(value: object) -> str:
