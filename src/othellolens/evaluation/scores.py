@@ -105,12 +105,17 @@ class Scores:
     def where(self, *families: str) -> Bool[Tensor, " concept"]:
         """The concepts of some families ("mine" and "theirs" by default) that exist."""
         wanted = families or ("mine", "theirs")
-        chosen = [concept.family in wanted for concept in self.counts.concepts.concepts]
-        where = torch.tensor(chosen) & self.exists
-        if not bool(where.any()):
+        chosen = torch.tensor([c.family in wanted for c in self.counts.concepts.concepts])
+        where = chosen & self.exists
+        if not bool(chosen.any()):
             raise InputError(
                 f"no concept of {', '.join(wanted)} was counted: choose of"
                 f" {', '.join(self.counts.concepts.families)}"
+            )
+        if not bool(where.any()):
+            raise InputError(
+                f"no fact of {', '.join(wanted)} is true somewhere and false somewhere in the even"
+                " and in the odd games: take more games"
             )
         return where
 
