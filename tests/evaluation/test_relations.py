@@ -97,16 +97,43 @@ def test_a_split_concept_is_joined_again(held: Games) -> None:
     )
 
 
-def test_splitting_in_parts_of_little_memory_is_the_same(held: Games) -> None:
-    def say(facts: Tensor) -> Tensor:
-        return facts[:, :40] * (facts[:, 64:104].cumsum(1) % 2) + facts[:, 100:140]
+def test_splitting_equals_loops(held: Games) -> None:
+    """Unions of noisy features at thresholds of their own, against sets of positions."""
+    generator = torch.Generator().manual_seed(3)
 
+    def say(facts: Tensor) -> Tensor:
+        noise = torch.rand(len(facts), 9, generator=generator)
+        return (facts[:, :9] * noise + 0.5 * facts[:, 64:73] * noise.flip(1)).relu()
+
+    games = held[:9]
+    reads = Fixed(list(Said(say).read(games)))
     concepts = ConceptSet(family("mine").concepts[:12])
-    counts = count(Said(say), held, concepts)
-    whole = splitting(Said(say), held, counts).f1
-    parts = splitting(Said(say), held, counts, memory=17 * 5 * int(counts.positions.sum())).f1
-    assert torch.equal(whole, parts)
-    assert 0 < float(whole[0].min()) < float(whole[-1].max())
+    counts = count(reads, games, concepts)
+    found = splitting(reads, games, counts, most=3, candidates=4).f1
+    features = torch.cat([read.features for read in reads.reads])
+    facts = torch.cat([concepts.of(read.boards) for read in reads.reads])
+    odd = torch.cat([read.boards.at[:, 0] % 2 == 1 for read in reads.reads])
+
+    def f1(on: Tensor, holds: Tensor) -> float:
+        return 2 * int((on & holds).sum()) / max(1, int(on.sum() + holds.sum()))
+
+    for concept in range(12):
+        holds, options = facts[:, concept], []
+        for feature in range(9):
+            bars = [t * counts.peak[feature] for t in counts.thresholds]
+            on = [features[:, feature] > bar for bar in bars]
+            scores = [f1(x[~odd], holds[~odd]) for x in on]
+            options.append((max(scores), on[scores.index(max(scores))]))
+        options = sorted(options, key=lambda option: -option[0])[:4]
+        union, best, last = torch.zeros(len(facts), dtype=torch.bool), -1.0, 0.0
+        for number in range(3):
+            scores = [f1((union | on)[~odd], holds[~odd]) for _, on in options]
+            if max(scores) > best:
+                best = max(scores)
+                union = union | options[scores.index(best)][1]
+                last = f1(union[odd], holds[odd])
+            assert float(found[number, concept]) == pytest.approx(last)
+    assert float((found[2] - found[0]).abs().max()) > 0.01
 
 
 def test_features_that_are_on_together_are_twins(held: Games) -> None:

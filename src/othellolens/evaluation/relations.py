@@ -5,17 +5,20 @@ position is known, so each is a count. Labels and thresholds are chosen on the e
 is counted is of the odd ones.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int64
+from numpy.typing import NDArray
 from torch import Tensor
 
-from ..concepts import ConceptSet
 from ..lens import Reads
+from ..othello.bitboards import Bits, count
 from ..othello.games import Games
-from .counts import CHOOSE, MEMORY, SCORE, Counts, fired
+from .counts import CHOOSE, SCORE, Counts, fired
 from .reconstruction import labelled
 from .scores import Detectors, Scores, measured
 
@@ -107,17 +110,13 @@ class Splitting:
 
 
 def splitting(
-    reads: Reads,
-    games: Games,
-    counts: Counts,
-    *,
-    most: int = 6,
-    candidates: int = 16,
-    memory: int = MEMORY,
+    reads: Reads, games: Games, counts: Counts, *, most: int = 6, candidates: int = 16
 ) -> Splitting:
     """Join features by "or" as long as that helps on the choosing half, greedily.
 
     A concept that was split into narrower features is detected by their union and by none of them.
+
+    Memory: 1 bit a position, for each concept and for each feature and threshold that is tried.
 
     Args:
         reads: what the counts are of.
@@ -125,18 +124,14 @@ def splitting(
         counts: of a lens on these games.
         most: features in a union.
         candidates: features of the best F1 that are tried, each at its best threshold.
-        memory: bytes to take: 1 a position, concept and candidate. The games are read again for
-            as many concepts as fit.
     """
     level, feature = _candidates(counts, candidates)
-    number = len(counts.concepts)
-    part = max(1, memory // max(1, int(counts.positions.sum()) * (len(feature) + 1)))
-    unions = torch.zeros(most, number)
-    for first in range(0, number, part):
-        some = slice(first, min(first + part, number))
-        on, facts, half = _bits(reads, games, counts, level[:, some], feature[:, some], some)
-        for i, concept in enumerate(range(number)[some]):
-            unions[:, concept] = _greedy(on[:, :, i], facts[:, i], half, most)
+    tried, which = (feature * len(counts.thresholds) + level).unique(return_inverse=True)
+    on, facts = _bits(reads, games, counts, tried)
+    unions = torch.zeros(most, len(counts.concepts))
+    for concept, chosen in enumerate(which.T.numpy()):
+        some = [half[chosen] for half in on]
+        unions[:, concept] = _greedy(some, [half[concept] for half in facts], most)
     return Splitting(unions)
 
 
@@ -153,45 +148,49 @@ def _candidates(counts: Counts, number: int) -> tuple[Tensor, Tensor]:
 
 
 def _bits(
-    reads: Reads, games: Games, counts: Counts, level: Tensor, feature: Tensor, some: slice
-) -> tuple[Tensor, Tensor, Tensor]:
+    reads: Reads, games: Games, counts: Counts, tried: Int64[Tensor, " pair"]
+) -> tuple[list[Bits], list[Bits]]:
+    """By half, a bit a position: whether each (feature, threshold) is on and each concept holds."""
+    feature, level = tried // len(counts.thresholds), tried % len(counts.thresholds)
     bars = torch.tensor(counts.thresholds)[level] * counts.peak[feature]
-    concepts = ConceptSet(counts.concepts.concepts[some])
-    on: list[Tensor] = []
-    facts: list[Tensor] = []
-    half: list[Tensor] = []
+    on: tuple[list[Bits], list[Bits]] = ([], [])
+    facts: tuple[list[Bits], list[Bits]] = ([], [])
     for read in reads.read(games):
-        on.append(read.features.cpu()[:, feature] > bars)
-        facts.append(read.facts(concepts))
-        half.append(read.boards.at[:, 0] % 2)
-    return torch.cat(on), torch.cat(facts), torch.cat(half)
+        half = read.boards.at[:, 0] % 2
+        now, holds = read.features.cpu()[:, feature] > bars, read.facts(counts.concepts)
+        for side in (CHOOSE, SCORE):
+            on[side].append(_packed(now[half == side]))
+            facts[side].append(_packed(holds[half == side]))
+    joined = [[np.concatenate(parts, 1) for parts in halves] for halves in (on, facts)]
+    return joined[0], joined[1]
 
 
-def _greedy(
-    on: Bool[Tensor, "position candidate"],
-    holds: Bool[Tensor, " position"],
-    half: Tensor,
-    most: int,
-) -> Float[Tensor, " number"]:
+def _packed(yes: Bool[Tensor, "position column"]) -> Bits:
+    """[column, word]: 64 positions a word, what is over filled with no."""
+    columns = yes.T.contiguous().numpy()
+    padded = np.pad(columns, ((0, 0), (0, -columns.shape[1] % 64)))
+    return np.packbits(padded, axis=1).view(np.uint64)
+
+
+def _greedy(on: Sequence[Bits], holds: Sequence[Bits], most: int) -> Float[Tensor, " number"]:
     """F1 on the scoring half of unions of 1, 2, ... candidates; flat where no more helps."""
-    chosen, scored = half == CHOOSE, half == SCORE
-    union = torch.zeros(len(on), dtype=torch.bool)
+    union = [np.zeros_like(facts) for facts in holds]
     best, found = -1.0, torch.zeros(most)
     for number in range(most):
-        tried = _f1_of((union[:, None] | on)[chosen], holds[chosen])
+        tried = _f1_of(union[CHOOSE] | on[CHOOSE], holds[CHOOSE])
         top = int(tried.argmax())
         if float(tried[top]) <= best:
             break
-        best, union = float(tried[top]), union | on[:, top]
-        found[number:] = _f1_of(union[scored, None], holds[scored])[0]
+        best = float(tried[top])
+        union = [so_far | half[top] for so_far, half in zip(union, on, strict=True)]
+        found[number:] = float(_f1_of(union[SCORE][None], holds[SCORE])[0])
     return found
 
 
-def _f1_of(
-    on: Bool[Tensor, "position candidate"], holds: Bool[Tensor, " position"]
-) -> Float[Tensor, " candidate"]:
-    both = (on & holds[:, None]).sum(0)
-    return 2 * both / (on.sum(0) + holds.sum()).clamp(min=1)
+def _f1_of(on: Bits, holds: Bits) -> NDArray[np.float64]:
+    """Of each row of `on`."""
+    both, fires = count(on & holds).sum(1), count(on).sum(1)
+    return 2 * both / np.maximum(1, fires.astype(np.int64) + count(holds).sum())
 
 
 class Twin(NamedTuple):
