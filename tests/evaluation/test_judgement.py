@@ -87,6 +87,16 @@ def test_little_memory_changes_nothing(model: GPT, held: Games) -> None:
     )
 
 
+def test_a_family_that_never_comes_true_is_left_out(model: GPT, held: Games) -> None:
+    few = random_games(12, seed=1)
+    boards = few.replay()
+    readable = boards[boards.at[:, 1] < 59]
+    assert not bool(family("over").of(readable)[readable.at[:, 0] % 2 == 0].any())
+    lens, chosen = Lens(model, SITE, Neurons()), family("over") + standard()
+    judged = judge_fully(lens, few, concepts=chosen, ranks=False)
+    assert list(judged.families) == [BOARD, "empty", "legal"]
+
+
 def test_parts_are_whole_groups_that_fit() -> None:
     limit = bytes_needed(512, 1000)
     parts = list(packed(everything(), 512, limit))

@@ -20,7 +20,7 @@ from .ranks import HUBEN, rank
 from .reconstruction import reconstruct
 from .recording import Recording
 from .relations import absorption, detects, duplicates, splitting
-from .scores import Scores, score
+from .scores import Scores, existing, score
 
 BOARD = "board"
 """The families mine and theirs, scored together: the published board state without blanks."""
@@ -77,6 +77,7 @@ class Judgement:
     positions: int
     """Of the half that is scored."""
     families: dict[str, FamilyScores]
+    """But for those of which no fact is true somewhere and false somewhere in both halves."""
     l0: float
     """Mean number of active features."""
     dead: float
@@ -153,6 +154,8 @@ def judge_fully(
             for how in ("games", "positions")
         ]
         for name, chosen in groups(part).items():
+            if name != BOARD and not bool(existing(counts.only(*chosen.families)).any()):
+                continue
             watch(f"scoring {name}")
             families[name] = _scores(recorded, held, counts, controls, chosen, ranks)
     watch("splicing")

@@ -172,7 +172,7 @@ def score(counts: Counts, *, by: str = "f1") -> Scores:
     features, concepts = counts.both.shape[2:]
     if not features or not concepts:
         raise InputError("there are no features or no concepts to score")
-    exists = ((counts.holds > 0) & (counts.holds < counts.positions[:, None])).all(0)
+    exists = existing(counts)
     concept, match = _Best(concepts), _Best(features)
     means = []
     for level in range(len(counts.thresholds)):
@@ -192,6 +192,11 @@ def score(counts: Counts, *, by: str = "f1") -> Scores:
         _detectors(counts, *_at_level(counts, single, by), every),
         torch.stack([match.level, match.index], 1),
     )
+
+
+def existing(counts: Counts) -> Bool[Tensor, " concept"]:
+    """Concepts that are true somewhere and false somewhere in both halves."""
+    return ((counts.holds > 0) & (counts.holds < counts.positions[:, None])).all(0)
 
 
 class _Best:
