@@ -184,7 +184,7 @@ def _family_row(standing: Standing, name: str, several: bool) -> dict[str, objec
         "family": name,
         "encoder": standing.label,
         **({"site": standing.first.site} if several else {}),
-        "facts": mean_of(lambda f: f.concepts),
+        "facts": standing.first.judgement.families[name].concepts,
         "coverage": mean_of(lambda f: f.coverage.value),
         "lift": mean_of(lambda f: f.lift.value),
         "MCC": mean_of(lambda f: f.mcc.value),
