@@ -15,9 +15,13 @@ from torch import Tensor
 import othellolens as ol
 from othellolens.concepts import everything
 from othellolens.evaluation.bootstrap import by_game, interval
-from othellolens.evaluation.counts import THRESHOLDS, count, peaks
+from othellolens.evaluation.controls import Permuted
+from othellolens.evaluation.counts import THRESHOLDS, Counts, count, peaks
+from othellolens.evaluation.ranks import rank
+from othellolens.evaluation.reconstruction import reconstruct
 from othellolens.evaluation.recording import Recording
-from othellolens.evaluation.scores import score
+from othellolens.evaluation.relations import absorption, splitting
+from othellolens.evaluation.scores import Scores, score
 from othellolens.memory import keep_memory
 
 T = TypeVar("T")
@@ -42,6 +46,28 @@ def dense(recorded: Recording, games: ol.Games, peak: Tensor, facts: int) -> flo
     once = (time.perf_counter() - begin) / 3
     positions = sum(len(r.features) for r in recorded.read(games))
     return once * len(THRESHOLDS) * positions / len(read.features)
+
+
+def the_rest(recorded: Recording, games: ol.Games, counts: Counts, scores: Scores) -> None:
+    """What `judge_fully` says besides: controls, boards, relations, scores without thresholds."""
+    spent: list[float] = []
+    for how in ("positions", "games"):
+        control = Permuted(recorded, how)
+        timed(
+            f"counts where {how} change places",
+            lambda control=control: count(control, games, counts.concepts, peak=counts.peak),
+            spent,
+        )
+    names = counts.concepts.families
+    timed(
+        "facts of every family rebuilt",
+        lambda: [reconstruct(recorded, games, counts=counts.only(name)) for name in names],
+        spent,
+    )
+    timed("absorption", lambda: absorption(recorded, games, scores), spent)
+    timed("splitting", lambda: splitting(recorded, games, counts), spent)
+    timed("AUROC and average precision", lambda: rank(recorded, games, counts.concepts), spent)
+    print(f"{'the rest of a full judgement':44s} {sum(spent):8.1f} s")
 
 
 def matmul_rate() -> float:
@@ -98,6 +124,7 @@ def main() -> None:
         f"as dense products, {work / 1e12:.0f} TFLOP; at this machine's {rate / 1e9:.0f} GFLOP/s"
         f" {work / rate:.0f} s: {work / rate / total:.1f} times its matrix rate"
     )
+    the_rest(recorded, games, counts, scores)
 
 
 if __name__ == "__main__":

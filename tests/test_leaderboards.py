@@ -1,6 +1,8 @@
 """The leaderboard: one command over sweeps and single runs, and what it writes."""
 
 import json
+import shutil
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -9,11 +11,13 @@ import pytest
 from othellolens.cli import main
 from othellolens.evaluation.bootstrap import Interval
 from othellolens.evaluation.judgement import BOARD, FamilyScores, Judgement
+from othellolens.evaluation.relations import stability
 from othellolens.gpt.model import GPT
 from othellolens.gpt.runs import save_gpt
 from othellolens.gpt.shape import GPTConfig
 from othellolens.report.board import envelope, page
 from othellolens.report.standings import Entry, markdown, rows, said, standings
+from othellolens.sae.files import load_sae
 
 TINY = ["--rows", "3000", "--batch", "500", "--window", "3000"]
 PROBE = ["--rows", "3000", "--batch", "500"]
@@ -106,6 +110,90 @@ def test_what_was_judged_is_not_judged_again(
     assert "take another --out, or these games" in capsys.readouterr().err
 
 
+def test_encoders_of_one_name_are_judged_each(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A sweep of the same name in another folder, with one SAE that is another one's weights."""
+    shutil.copytree(home / "sweep", tmp_path / "sweep")
+    weights = "sae_weights.safetensors"
+    shutil.copy(
+        home / "sweep" / "topk-w32-l4-s1" / weights, tmp_path / "sweep" / "topk-w32-l4-s0" / weights
+    )
+    told = tmp_path / "told.json"
+    sweeps = [str(home / "sweep"), str(tmp_path / "sweep")]
+    more = ["--games", "40", "--no-baselines", "--no-ranks", "--json", str(told)]
+    main(["leaderboard", *sweeps, "--out", str(tmp_path / "board"), *more])
+    entries = json.loads(told.read_text())
+    scores = {
+        entry["sae_lens_id"]: entry["eval_result_metrics"]["othello_board"]["coverage"]
+        for entry in entries
+    }
+    assert len(scores) == 8
+    other = scores[f"{tmp_path}/sweep/topk-w32-l4-s0"]
+    assert (
+        other
+        == scores[f"{home}/sweep/topk-w32-l4-s1"]
+        == scores[f"{tmp_path}/sweep/topk-w32-l4-s1"]
+    )
+    assert other != scores[f"{home}/sweep/topk-w32-l4-s0"]
+    found = standings(Entry.from_dict(entry["eval_result_unstructured"]) for entry in entries)
+    assert sorted(len(standing.entries) for standing in found) == [2, 2, 2, 2]
+    assert f"topk 32 ({tmp_path}/sweep/topk-w32-l4-s0), L0 4" in capsys.readouterr().out
+
+
+def test_a_single_run_says_what_it_asked_for_and_its_seed(home: Path, tmp_path: Path) -> None:
+    told = tmp_path / "told.json"
+    runs = [str(home / "sweep" / f"topk-w32-l4-s{seed}") for seed in (0, 1)]
+    more = ["--games", "40", "--no-baselines", "--no-ranks", "--json", str(told)]
+    main(["leaderboard", *runs, "--out", str(tmp_path / "board"), *more])
+    entries = [entry["sae_cfg_dict"] for entry in json.loads(told.read_text())]
+    assert [(entry["l0_asked"], entry["seed"]) for entry in entries] == [(4, 0), (4, 1)]
+    assert {entry["model"] for entry in entries} == {str(home / "gpt")}
+
+
+def test_seeds_are_compared_vector_by_vector(home: Path) -> None:
+    entries = json.loads((home / "board" / "leaderboard.json").read_text())
+    sweep = [entry for entry in entries if entry["sae_cfg_dict"]["kind"] == "encoder"]
+    for kind in ("relu", "topk"):
+        mine = [e for e in sweep if e["sae_cfg_dict"]["group"] == f"{kind} 32"]
+        vectors = [load_sae(home / "sweep" / f"{kind}-w32-l4-s{seed}").W_dec for seed in (0, 1)]
+        right = stability(*(v.detach() for v in vectors)).matched
+        assert 0 < right < 1
+        found = [entry["eval_result_unstructured"]["cosine"] for entry in mine]
+        assert found == [pytest.approx(right)] * 2
+    floors = [entry for entry in entries if entry["sae_cfg_dict"]["kind"] == "floor"]
+    assert {entry["eval_result_unstructured"]["cosine"] for entry in floors} == {None}
+
+
+def test_further_families_have_a_table_of_their_own(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, run = tmp_path / "board", str(home / "sweep" / "topk-w32-l4-s0")
+    more = ["--out", str(out), "--games", "40", "--no-baselines", "--no-ranks"]
+    main(["leaderboard", run, *more])
+    assert "stable mine" not in capsys.readouterr().out
+    main(["leaderboard", run, *more, "--families-of", "stable mine", "phase", "mine"])
+    assert "stable mine" in capsys.readouterr().out
+    (told,) = json.loads((out / "leaderboard.json").read_text())
+    assert told["eval_result_metrics"]["othello_phase"]["concepts"] == 6
+    families = Entry.from_dict(told["eval_result_unstructured"]).judgement.families
+    assert list(families) == [BOARD, "empty", "legal", "stable mine", "phase"]
+    assert "| phase | topk 32, L0 4 | 6 |" in (out / "leaderboard.md").read_text()
+    cells = Cells()
+    cells.feed((out / "index.html").read_text())
+    assert "stable mine" in cells.cells
+    with pytest.raises(SystemExit):
+        main(["leaderboard", run, *more, "--families-of", "edges"])
+    assert "no concept family 'edges': choose of mine" in capsys.readouterr().err
+
+
+def test_nothing_to_judge_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["leaderboard", "--out", str(tmp_path / "board")])
+    assert "nothing to judge: name the folders" in capsys.readouterr().err
+    assert not (tmp_path / "board").exists()
+
+
 def test_a_sweep_that_is_not_finished_is_refused(
     home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -143,6 +231,27 @@ def test_what_the_table_says_follows_from_the_numbers() -> None:
     assert row["seeds"] == 3
     assert "| neurons | ceiling | 1 |" in markdown(found)
     assert page(found, "held").count("<circle") > 0
+
+
+def test_seeds_agree_only_where_something_was_found() -> None:
+    none = standings(entry("a", seed, 0.5) for seed in range(3))
+    assert rows(none)[0]["same concepts"] is None
+    some = standings(entry("a", seed, value) for seed, value in enumerate((0.5, 0.9, 0.9)))
+    assert rows(some)[0]["same concepts"] == pytest.approx(1 / 3)
+    assert rows(standings([entry("a", 0, 0.9)]))[0]["same concepts"] is None
+
+
+def test_only_entries_that_differ_by_their_seed_stand_together() -> None:
+    seeds = [entry("a", seed, 0.6) for seed in range(3)]
+    longer = [replace(one, kin="longer", name=f"b/{one.seed}") for one in seeds]
+    again = replace(seeds[0], name="c/0")
+    found = standings([*seeds, *longer, again])
+    assert sorted(len(standing.entries) for standing in found) == [1, 3, 3]
+    labels = {standing.label for standing in found}
+    assert labels == {"a (a/0), L0 8", "a (b/0), L0 8", "a (c/0), L0 8"}
+    models = [replace(one, model=f"model {number}") for number, one in enumerate(seeds[:2])]
+    places = [standing.first.site for standing in standings(models)]
+    assert places == ["resid_post.3 of model 0", "resid_post.3 of model 1"]
 
 
 def test_an_entry_survives_being_saved() -> None:

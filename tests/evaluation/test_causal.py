@@ -5,6 +5,7 @@ import torch
 
 from othellolens.encoder import Neurons, RandomDirections
 from othellolens.errors import InputError
+from othellolens.evaluation import causal
 from othellolens.evaluation.causal import CONTROLS, causal_effects
 from othellolens.gpt.model import GPT
 from othellolens.gpt.shape import GPTConfig
@@ -95,15 +96,17 @@ def test_swapping_moves_from_one_square_to_the_other(player: GPT) -> None:
         causal_effects(lens, GAMES, {5: C4}, kind="swap")
 
 
-def test_random_controls_have_the_same_length(player: GPT) -> None:
-    from othellolens.evaluation import causal
-
+@pytest.mark.parametrize("kind", causal.KINDS)
+def test_random_controls_have_the_same_length(player: GPT, kind: causal.Kind) -> None:
     lens = Lens(player, SITE, Neurons())
     generator = torch.Generator().manual_seed(0)
-    (plan,) = causal._plans(lens, GAMES, {5: C4}, "ablate", generator)
-    lengths = plan.change.norm(dim=2)
-    torch.testing.assert_close(lengths[1], lengths[0])
-    torch.testing.assert_close(lengths[2], lengths[0])
+    plans = list(causal._plans(lens, GAMES, {5: C4, 9: parse("f5")}, kind, generator))
+    assert len(plans) == 2
+    for plan in plans:
+        lengths = plan.change.norm(dim=2)
+        assert float(lengths.min()) > 0
+        torch.testing.assert_close(lengths[1], lengths[0])
+        torch.testing.assert_close(lengths[2], lengths[0])
 
 
 def test_what_cannot_be_edited_is_refused(player: GPT) -> None:

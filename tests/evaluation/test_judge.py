@@ -324,8 +324,14 @@ def test_fidelity_needs_a_decoder(player: GPT, held: Games) -> None:
 
 def test_a_family_that_was_not_counted_is_refused(player: GPT, held: Games) -> None:
     scores = score(count(Lens(player, SITE, Neurons()), held, cells()))
-    with pytest.raises(InputError, match="mine, theirs"):
+    with pytest.raises(InputError, match="no concept of legal was counted: choose of mine, theirs"):
         scores.coverage("legal")
+
+
+def test_one_game_has_no_two_halves(player: GPT, held: Games) -> None:
+    scores = score(count(Lens(player, SITE, Neurons()), held[:1], cells()))
+    with pytest.raises(InputError, match=r"no fact of mine, theirs is true .* take more games"):
+        scores.coverage()
 
 
 def test_concepts_exist_and_partition_the_board(held: Games) -> None:

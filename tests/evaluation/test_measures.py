@@ -142,6 +142,26 @@ def test_games_that_change_places_keep_their_plies(held: Games) -> None:
     assert seen > 0.95 * int(held.lengths().clamp(max=59).sum())
 
 
+@pytest.mark.parametrize(("number", "met"), [(4, 4), (64, 64), (65, 64), (66, 64), (67, 66)])
+def test_no_game_meets_its_own_facts(number: int, met: int) -> None:
+    """A game that is alone in its half of the last batch has nobody to change places with."""
+    games = random_games(number, seed=5)
+    pairs: set[tuple[int, int]] = set()
+    for read in controls.Permuted(controls.Oracle(cells()), "games").read(games):
+        assert isinstance(read, controls.Borrowed)
+        lent = read.lender.at[read.rows, 0].tolist()
+        pairs |= set(zip(read.boards.at[:, 0].tolist(), lent, strict=True))
+    assert all(borrower != lender for borrower, lender in pairs)
+    assert len({borrower for borrower, _ in pairs}) == met
+
+
+@pytest.mark.parametrize("number", [0, 1, 2, 3])
+def test_too_few_games_to_change_places_are_refused(number: int) -> None:
+    permuted = controls.Permuted(controls.Oracle(cells()), "games")
+    with pytest.raises(InputError, match=f"{number} games are too few to change places .*take 4"):
+        count(permuted, random_games(number, seed=5), cells(), peak=torch.ones(128))
+
+
 def test_intervals_hold_the_score_and_shrink_with_games() -> None:
     generator = torch.Generator().manual_seed(1)
 

@@ -1,5 +1,7 @@
 """What features are to concepts and to each other, on examples whose answers are known."""
 
+import math
+
 import pytest
 import torch
 from reference.said import Fixed, Said
@@ -95,6 +97,45 @@ def test_a_split_concept_is_joined_again(held: Games) -> None:
     )
 
 
+def test_splitting_equals_loops(held: Games) -> None:
+    """Unions of noisy features at thresholds of their own, against sets of positions."""
+    generator = torch.Generator().manual_seed(3)
+
+    def say(facts: Tensor) -> Tensor:
+        noise = torch.rand(len(facts), 9, generator=generator)
+        return (facts[:, :9] * noise + 0.5 * facts[:, 64:73] * noise.flip(1)).relu()
+
+    games = held[:9]
+    reads = Fixed(list(Said(say).read(games)))
+    concepts = ConceptSet(family("mine").concepts[:12])
+    counts = count(reads, games, concepts)
+    found = splitting(reads, games, counts, most=3, candidates=4).f1
+    features = torch.cat([read.features for read in reads.reads])
+    facts = torch.cat([concepts.of(read.boards) for read in reads.reads])
+    odd = torch.cat([read.boards.at[:, 0] % 2 == 1 for read in reads.reads])
+
+    def f1(on: Tensor, holds: Tensor) -> float:
+        return 2 * int((on & holds).sum()) / max(1, int(on.sum() + holds.sum()))
+
+    for concept in range(12):
+        holds, options = facts[:, concept], []
+        for feature in range(9):
+            bars = [t * counts.peak[feature] for t in counts.thresholds]
+            on = [features[:, feature] > bar for bar in bars]
+            scores = [f1(x[~odd], holds[~odd]) for x in on]
+            options.append((max(scores), on[scores.index(max(scores))]))
+        options = sorted(options, key=lambda option: -option[0])[:4]
+        union, best, last = torch.zeros(len(facts), dtype=torch.bool), -1.0, 0.0
+        for number in range(3):
+            scores = [f1((union | on)[~odd], holds[~odd]) for _, on in options]
+            if max(scores) > best:
+                best = max(scores)
+                union = union | options[scores.index(best)][1]
+                last = f1(union[odd], holds[odd])
+            assert float(found[number, concept]) == pytest.approx(last)
+    assert float((found[2] - found[0]).abs().max()) > 0.01
+
+
 def test_features_that_are_on_together_are_twins(held: Games) -> None:
     def say(facts: Tensor) -> Tensor:
         rare = torch.zeros(len(facts))
@@ -126,9 +167,31 @@ def test_stability_of_decoders() -> None:
     assert half.nearest > half.matched
 
 
+@pytest.mark.parametrize("sizes", [(1, 1), (7, 7), (30, 12), (12, 30)])
+def test_pairs_are_those_of_the_most_alike_first(sizes: tuple[int, int]) -> None:
+    generator = torch.Generator().manual_seed(sum(sizes))
+    one, other = (torch.randn(size, 8, generator=generator) for size in sizes)
+    unit = [x / x.norm(dim=1, keepdim=True) for x in (one, other)]
+    left = {
+        (i, j): abs(float(unit[0][i] @ unit[1][j]))
+        for i in range(sizes[0])
+        for j in range(sizes[1])
+    }
+    values: list[float] = []
+    while left:
+        row, column = max(left, key=lambda pair: left[pair])
+        values.append(left[row, column])
+        left = {pair: v for pair, v in left.items() if pair[0] != row and pair[1] != column}
+    assert len(values) == min(sizes)
+    assert stability(one, other).matched == pytest.approx(sum(values) / len(values), abs=1e-5)
+    assert stability(torch.zeros(3, 4), torch.zeros(2, 4)) == (0.0, 0.0)
+
+
 def test_agreement_of_what_was_found() -> None:
     one, other = torch.tensor([0.9, 0.85, 0.2, 0.1]), torch.tensor([0.95, 0.5, 0.9, 0.1])
     shared, apart = agreement(one, other)
     assert shared == pytest.approx(1 / 3)
     assert apart == pytest.approx((0.05 + 0.35 + 0.7 + 0) / 4)
-    assert agreement(one * 0, other * 0) == (1.0, pytest.approx(0.0))
+    nothing, apart = agreement(one * 0, other * 0)
+    assert math.isnan(nothing)
+    assert apart == 0.0

@@ -1,5 +1,7 @@
 """The pass test: who moves after a pass, against loops, and with probes that know one answer."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from reference import truth_by_lists as slow
@@ -96,6 +98,15 @@ def test_a_probe_that_knows_the_rules_sides_with_them(model: GPT, played: Games)
     assert wrong.positions == int(disputed(boards).sum())
     counted = right.filled.sum(0).tolist()
     assert counted[-1] == sum(counted[:-1])
+
+
+def test_no_share_of_no_cells(model: GPT, played: Games) -> None:
+    boards = played.replay()
+    found = sides(Knows(boards), model, SITE, played)
+    none = replace(found, filled=found.filled * 0, rules=found.rules * 0)
+    assert none.share("1") is None
+    with pytest.raises(InputError, match="no game has such a position"):
+        none.interval("1")
 
 
 def test_games_without_a_pass_are_refused(model: GPT, played: Games) -> None:

@@ -171,14 +171,14 @@ def _plans(
             continue
         other = _other(feature, pool, generator)
         size = features[rows, feature] if kind != "add" else usual[feature].expand(len(rows))
-        own = directions[feature]
-        unit = _unit(torch.randn(directions.shape[1], generator=generator))
-        wrong = (own, _unit(directions[other]) * own.norm(), unit * own.norm())
-        change = torch.stack([size[:, None] * x for x in wrong])
-        change = change if kind == "add" else -change
+        sign = 1 if kind == "add" else -1
+        own = sign * size[:, None] * directions[feature]
         if partner is not None:
-            change[0] += size[:, None] * _unit(directions[partner]) * own.norm()
+            own = own + size[:, None] * _unit(directions[partner]) * directions[feature].norm()
+        unit = _unit(torch.randn(directions.shape[1], generator=generator))
+        wrong = [sign * _unit(x) * own.norm(dim=1, keepdim=True) for x in (directions[other], unit)]
         at = boards[rows].long()
+        change = torch.stack([own, *wrong])
         yield _Plan(feature, square, at[:, 0], at[:, 1], legal[rows], change)
 
 

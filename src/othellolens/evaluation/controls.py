@@ -18,6 +18,9 @@ from ..lens import Read, Reads
 from ..othello.boards import Boards
 from ..othello.games import Games
 
+_LEAST = 4
+# Games of which each half has two.
+
 
 @dataclass(frozen=True)
 class Borrowed(Read):
@@ -37,7 +40,8 @@ class Permuted:
 
     Rows change places only with rows of the same half of the games. With "positions" any two
     positions of a batch may change places: scores must be those of chance. With "games" each game
-    meets the facts of the next one at the same ply: what is left is what the ply alone tells.
+    meets the facts of the next one at the same ply: what is left is what the ply alone tells. No
+    game meets its own facts: one that is alone in its half of a batch is left out.
     """
 
     reads: Reads
@@ -49,7 +53,16 @@ class Permuted:
             raise InputError(f"permute positions or games: not {self.how!r}")
 
     def read(self, games: Games, *, batch: int = 64) -> Iterator[Read]:
-        """Every position, with the facts of another one."""
+        """Every position, with the facts of another one.
+
+        Raises:
+            InputError: in one half of the games no game has another one to change places with.
+        """
+        if self.how == "games" and min(len(games), batch) < _LEAST:
+            raise InputError(
+                f"{min(len(games), batch)} games are too few to change places within the even and"
+                f" the odd ones: take {_LEAST} or more"
+            )
         generator = torch.Generator().manual_seed(self.seed)
         for read in self.reads.read(games, batch=batch):
             at = read.boards.at.long()
@@ -68,12 +81,15 @@ def _mixed(at: Int64[Tensor, "position 2"], generator: torch.Generator) -> Tenso
 
 
 def _next_game(at: Int64[Tensor, "position 2"]) -> Tensor:
-    """The row of the same ply in the next game of the half, in a circle; -1 where it is over."""
+    """The row of the same ply in the next game of the half, in a circle; -1 where there is none.
+
+    There is none where the next game is over, or where a game is the only one of its half.
+    """
     lender = torch.full((len(at),), -1, dtype=torch.int64)
     row = {(game, ply): i for i, (game, ply) in enumerate(at.tolist())}
     for half in (0, 1):
         games = at[at[:, 0] % 2 == half, 0].unique().tolist()
-        follower = dict(zip(games, games[1:] + games[:1], strict=True))
+        follower = dict(zip(games, games[1:] + games[:1], strict=True)) if len(games) > 1 else {}
         for (game, ply), i in row.items():
             if game in follower:
                 lender[i] = row.get((follower[game], ply), -1)

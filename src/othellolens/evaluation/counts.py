@@ -1,8 +1,8 @@
 """Counts: how often features and concepts hold together, per threshold.
 
 Every score of the judge is a pure function of these numbers. They are additive, so shards and
-machines merge by `+`. Even-numbered games are counted apart from odd ones: whatever is chosen is
-chosen on the even half and scored on the odd one.
+machines merge by `+` (`countfiles` saves them on the way). Even-numbered games are counted apart
+from odd ones: whatever is chosen is chosen on the even half and scored on the odd one.
 """
 
 from collections.abc import Iterator
@@ -56,12 +56,16 @@ class Counts:
                 "counts add up only over the same concepts, thresholds and peaks:"
                 " pass the peaks of the first to count(..., peak=...)"
             )
+        positions = self.positions + other.positions
+        # Nothing is counted more often than there are positions, and F1 doubles what is counted.
+        wide = 2 * int(positions.max()) > torch.iinfo(self.both.dtype).max
+        both = self.both.long() if wide else self.both
         return replace(
             self,
-            positions=self.positions + other.positions,
+            positions=positions,
             fires=self.fires + other.fires,
             holds=self.holds + other.holds,
-            both=self.both + other.both,
+            both=both + other.both,
         )
 
     def only(self, *families: str) -> "Counts":
@@ -79,11 +83,13 @@ class Counts:
         )
 
 
-def peaks(reads: Reads, games: Games, *, most: int = 500) -> Float[Tensor, " feature"]:
+def peaks(
+    reads: Reads, games: Games, *, most: int = 500, first: int = 0
+) -> Float[Tensor, " feature"]:
     """The largest activation of each feature on the first `most` games of the choosing half."""
     seen: Tensor | None = None
     for read in reads.read(games[: 2 * most]):
-        chosen = read.features[read.boards.at[:, 0] % 2 == CHOOSE]
+        chosen = read.features[(read.boards.at[:, 0] + first) % 2 == CHOOSE]
         if len(chosen):
             top = chosen.amax(0)
             seen = top if seen is None else torch.maximum(seen, top)
@@ -104,6 +110,7 @@ def count(
     *,
     thresholds: tuple[float, ...] = THRESHOLDS,
     peak: Float[Tensor, " feature"] | None = None,
+    first: int = 0,
     memory: int = MEMORY,
 ) -> Counts:
     """Count how often each feature is on and each concept holds, together and apart.
@@ -116,6 +123,8 @@ def count(
         concepts: what to look for.
         thresholds: shares of a feature's peak, ascending, from 0.
         peak: what counts as a feature's 1; by default `peaks(reads, games)`.
+        first: the number of the first of these games among all, where they are a share of more:
+            so each stays in its half, and the shares add up to the counts of the whole.
         memory: bytes that the counts may take; see `chunks`.
 
     Raises:
@@ -123,7 +132,7 @@ def count(
             of another number of features, or the counts do not fit into `memory`.
     """
     _check(thresholds)
-    peak = (peaks(reads, games) if peak is None else peak).clamp(min=0)
+    peak = (peaks(reads, games, first=first) if peak is None else peak).clamp(min=0)
     needed = bytes_needed(len(peak), len(concepts), len(thresholds))
     if needed > memory:
         raise InputError(
@@ -131,7 +140,7 @@ def count(
             f" {needed / 2**30:.1f} GiB, and {memory / 2**30:.1f} GiB are allowed: count fewer"
             " concepts at a time (evaluation.counts.chunks cuts them)"
         )
-    return counted(reads.read(games), concepts, thresholds, peak)
+    return counted(reads.read(games), concepts, thresholds, peak, first=first)
 
 
 def chunks(
@@ -152,6 +161,8 @@ def counted(
     concepts: ConceptSet,
     thresholds: tuple[float, ...],
     peak: Float[Tensor, " feature"],
+    *,
+    first: int = 0,
 ) -> Counts:
     """Counts of what was read; their slow twin is in `tests/reference`."""
     features, levels = len(peak), len(thresholds)
@@ -166,7 +177,7 @@ def counted(
                 f"{features:,} peaks were given and the encoder has {read.features.shape[1]:,}"
                 " features: measure the peaks with the same encoder"
             )
-        facts, half = read.facts(concepts), (read.boards.at[:, 0] % 2).to(torch.uint8)
+        facts, half = read.facts(concepts), ((read.boards.at[:, 0] + first) % 2).to(torch.uint8)
         for side in (CHOOSE, SCORE):
             positions[side] += (half == side).sum()
             holds[side] += facts[half == side].sum(0)

@@ -19,8 +19,8 @@ from .fidelity import Fidelity, fidelity
 from .ranks import HUBEN, rank
 from .reconstruction import reconstruct
 from .recording import Recording
-from .relations import absorption, detects, duplicates
-from .scores import Scores, score
+from .relations import absorption, detects, duplicates, splitting
+from .scores import Scores, existing, score
 
 BOARD = "board"
 """The families mine and theirs, scored together: the published board state without blanks."""
@@ -63,6 +63,10 @@ class FamilyScores:
     """Mean over concepts of the AUROC of the best feature."""
     average_precision: float | None = None
     """Mean over concepts of the average precision of the best feature."""
+    split: float | None = None
+    """F1 that a union of up to 6 features has above the best one's, mean over concepts."""
+    polysemy: float | None = None
+    """Concepts that a feature detects with an F1 of at least 0.8, mean over features with any."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,7 @@ class Judgement:
     positions: int
     """Of the half that is scored."""
     families: dict[str, FamilyScores]
+    """But for those of which no fact is true somewhere and false somewhere in both halves."""
     l0: float
     """Mean number of active features."""
     dead: float
@@ -129,7 +134,7 @@ def judge_fully(
         held: games that neither saw in training; choices are made on even ones, scores are of odd
             ones.
         concepts: what to look for; by default `standard()`.
-        ranks: also AUROC and average precision, which take some times as long.
+        ranks: also AUROC, average precision and splitting, which take some times as long.
         memory: bytes that counts may take at a time.
         watch: called with what comes next.
 
@@ -149,6 +154,8 @@ def judge_fully(
             for how in ("games", "positions")
         ]
         for name, chosen in groups(part).items():
+            if name != BOARD and not bool(existing(counts.only(*chosen.families)).any()):
+                continue
             watch(f"scoring {name}")
             families[name] = _scores(recorded, held, counts, controls, chosen, ranks)
     watch("splicing")
@@ -199,6 +206,7 @@ def _scores(
     scores = score(mine)
     games = by_game(reads, held, scores, "concept")
     by_ply, chance = (score(control.only(*names)).coverage(*names) for control in controls)
+    redundancy, polysemy = _uniqueness(mine)
     return FamilyScores(
         int(scores.where(*names).sum()),
         interval(scores, games, *names),
@@ -209,17 +217,23 @@ def _scores(
         by_ply,
         chance,
         reconstruct(reads, held, counts=mine).interval(),
-        _redundancy(mine),
+        redundancy,
         absorption(reads, held, scores).rate(scores.exists),
         _by_concept(scores),
         int(better_than_always(games)[scores.exists].sum()),
         **(_ranks(reads, held, scores) if ranks else {}),
+        polysemy=polysemy,
     )
 
 
-def _redundancy(counts: Counts) -> float:
-    number = detects(counts).sum(0)
-    return float(number[number > 0].float().mean()) if bool(number.any()) else 0.0
+def _uniqueness(counts: Counts) -> tuple[float, float]:
+    """Features a concept and concepts a feature, each over those with any; 0 where none has."""
+    found = detects(counts)
+    redundancy, polysemy = (
+        float(number[number > 0].float().mean()) if bool(number.any()) else 0.0
+        for number in (found.sum(0), found.sum(1))
+    )
+    return redundancy, polysemy
 
 
 def _by_concept(scores: Scores) -> tuple[float, ...]:
@@ -235,6 +249,7 @@ def _ranks(reads: Reads, held: Games, scores: Scores) -> dict[str, Any]:
         "auroc_above": int((areas > HUBEN).sum()),
         "auroc": float(areas.mean()),
         "average_precision": float(precisions.mean()),
+        "split": splitting(reads, held, scores.counts).gain(scores.exists),
     }
 
 

@@ -5,14 +5,18 @@ position is known, so each is a count. Labels and thresholds are chosen on the e
 is counted is of the odd ones.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int64
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ..lens import Reads
+from ..othello.bitboards import Bits, count
 from ..othello.games import Games
 from .counts import CHOOSE, SCORE, Counts, fired
 from .reconstruction import labelled
@@ -112,7 +116,7 @@ def splitting(
 
     A concept that was split into narrower features is detected by their union and by none of them.
 
-    Memory: 1 byte a position, concept and candidate.
+    Memory: 1 bit a position, for each concept and for each feature and threshold that is tried.
 
     Args:
         reads: what the counts are of.
@@ -122,59 +126,71 @@ def splitting(
         candidates: features of the best F1 that are tried, each at its best threshold.
     """
     level, feature = _candidates(counts, candidates)
-    on, facts, half = _bits(reads, games, counts, level, feature)
+    tried, which = (feature * len(counts.thresholds) + level).unique(return_inverse=True)
+    on, facts = _bits(reads, games, counts, tried)
     unions = torch.zeros(most, len(counts.concepts))
-    for concept in range(len(counts.concepts)):
-        unions[:, concept] = _greedy(on[:, :, concept], facts[:, concept], half, most)
+    for concept, chosen in enumerate(which.T.numpy()):
+        some = [half[chosen] for half in on]
+        unions[:, concept] = _greedy(some, [half[concept] for half in facts], most)
     return Splitting(unions)
 
 
 def _candidates(counts: Counts, number: int) -> tuple[Tensor, Tensor]:
     """[candidate, concept]: the best features of each concept, each at its best threshold."""
-    values = torch.stack([measured(counts, CHOOSE, t) for t in range(len(counts.thresholds))])
-    top, level = values.max(0)
-    feature = top.topk(min(number, len(top)), 0).indices
+    features, concepts = counts.both.shape[2:]
+    best, level = torch.full((features, concepts), -1.0), torch.zeros(features, concepts).long()
+    for t in range(len(counts.thresholds)):
+        values = measured(counts, CHOOSE, t)
+        level[values > best] = t
+        best = torch.maximum(best, values)
+    feature = best.topk(min(number, features), 0).indices
     return level.gather(0, feature), feature
 
 
 def _bits(
-    reads: Reads, games: Games, counts: Counts, level: Tensor, feature: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
+    reads: Reads, games: Games, counts: Counts, tried: Int64[Tensor, " pair"]
+) -> tuple[list[Bits], list[Bits]]:
+    """By half, a bit a position: whether each (feature, threshold) is on and each concept holds."""
+    feature, level = tried // len(counts.thresholds), tried % len(counts.thresholds)
     bars = torch.tensor(counts.thresholds)[level] * counts.peak[feature]
-    on: list[Tensor] = []
-    facts: list[Tensor] = []
-    half: list[Tensor] = []
+    on: tuple[list[Bits], list[Bits]] = ([], [])
+    facts: tuple[list[Bits], list[Bits]] = ([], [])
     for read in reads.read(games):
-        on.append(read.features.cpu()[:, feature] > bars)
-        facts.append(read.facts(counts.concepts))
-        half.append(read.boards.at[:, 0] % 2)
-    return torch.cat(on), torch.cat(facts), torch.cat(half)
+        half = read.boards.at[:, 0] % 2
+        now, holds = read.features.cpu()[:, feature] > bars, read.facts(counts.concepts)
+        for side in (CHOOSE, SCORE):
+            on[side].append(_packed(now[half == side]))
+            facts[side].append(_packed(holds[half == side]))
+    joined = [[np.concatenate(parts, 1) for parts in halves] for halves in (on, facts)]
+    return joined[0], joined[1]
 
 
-def _greedy(
-    on: Bool[Tensor, "position candidate"],
-    holds: Bool[Tensor, " position"],
-    half: Tensor,
-    most: int,
-) -> Float[Tensor, " number"]:
+def _packed(yes: Bool[Tensor, "position column"]) -> Bits:
+    """[column, word]: 64 positions a word, what is over filled with no."""
+    columns = yes.T.contiguous().numpy()
+    padded = np.pad(columns, ((0, 0), (0, -columns.shape[1] % 64)))
+    return np.packbits(padded, axis=1).view(np.uint64)
+
+
+def _greedy(on: Sequence[Bits], holds: Sequence[Bits], most: int) -> Float[Tensor, " number"]:
     """F1 on the scoring half of unions of 1, 2, ... candidates; flat where no more helps."""
-    chosen, scored = half == CHOOSE, half == SCORE
-    union = torch.zeros(len(on), dtype=torch.bool)
+    union = [np.zeros_like(facts) for facts in holds]
     best, found = -1.0, torch.zeros(most)
     for number in range(most):
-        tried = _f1_of((union[:, None] | on)[chosen], holds[chosen])
+        tried = _f1_of(union[CHOOSE] | on[CHOOSE], holds[CHOOSE])
         top = int(tried.argmax())
-        if float(tried[top]) > best:
-            best, union = float(tried[top]), union | on[:, top]
-        found[number] = _f1_of(union[scored, None], holds[scored])[0]
+        if float(tried[top]) <= best:
+            break
+        best = float(tried[top])
+        union = [so_far | half[top] for so_far, half in zip(union, on, strict=True)]
+        found[number:] = float(_f1_of(union[SCORE][None], holds[SCORE])[0])
     return found
 
 
-def _f1_of(
-    on: Bool[Tensor, "position candidate"], holds: Bool[Tensor, " position"]
-) -> Float[Tensor, " candidate"]:
-    both = (on & holds[:, None]).sum(0)
-    return 2 * both / (on.sum(0) + holds.sum()).clamp(min=1)
+def _f1_of(on: Bits, holds: Bits) -> NDArray[np.float64]:
+    """Of each row of `on`."""
+    both, fires = count(on & holds).sum(1), count(on).sum(1)
+    return 2 * both / np.maximum(1, fires.astype(np.int64) + count(holds).sum())
 
 
 class Twin(NamedTuple):
@@ -232,23 +248,27 @@ def stability(one: Float[Tensor, "feature d"], other: Float[Tensor, "other d"]) 
 
 
 def _paired(alike: Float[Tensor, "one other"]) -> float:
-    order = alike.flatten().argsort(descending=True)
-    rows, columns = (order // alike.shape[1]).tolist(), (order % alike.shape[1]).tolist()
-    taken: tuple[set[int], set[int]] = set(), set()
-    values: list[float] = []
-    flat = alike.flatten()[order].tolist()
-    for row, column, value in zip(rows, columns, flat, strict=True):
-        if row not in taken[0] and column not in taken[1]:
-            taken[0].add(row)
-            taken[1].add(column)
-            values.append(value)
-    return sum(values) / max(1, len(values))
+    """Mean over pairs. Each is the other's best: whatever else is paired, nothing parts the two."""
+    left, values = alike.clone(), [alike.new_zeros(0)]
+    for _ in range(min(alike.shape)):
+        top, column = left.max(1)
+        mutual = (left.argmax(0)[column] == torch.arange(len(left), device=left.device)) & (
+            top >= 0
+        )
+        if not bool(mutual.any()):
+            break
+        values.append(top[mutual])
+        left[:, column[mutual]] = -1.0
+        left[mutual] = -1.0
+    return float(torch.cat(values).sum() / max(1, sum(map(len, values))))
 
 
 def agreement(
     one: Float[Tensor, " concept"], other: Float[Tensor, " concept"], *, bar: float = BAR
 ) -> tuple[float, float]:
     """Do two encoders find the same concepts? (Jaccard of those found, mean |F1 difference|).
+
+    The first is NaN where neither finds any: then there is nothing to agree on.
 
     Args:
         one: F1 of the best detector of each concept.
@@ -257,5 +277,5 @@ def agreement(
     """
     found, also = one >= bar, other >= bar
     either = int((found | also).sum())
-    shared = int((found & also).sum()) / either if either else 1.0
+    shared = int((found & also).sum()) / either if either else float("nan")
     return shared, float((one - other).abs().mean())

@@ -105,12 +105,17 @@ class Scores:
     def where(self, *families: str) -> Bool[Tensor, " concept"]:
         """The concepts of some families ("mine" and "theirs" by default) that exist."""
         wanted = families or ("mine", "theirs")
-        chosen = [concept.family in wanted for concept in self.counts.concepts.concepts]
-        where = torch.tensor(chosen) & self.exists
-        if not bool(where.any()):
+        chosen = torch.tensor([c.family in wanted for c in self.counts.concepts.concepts])
+        where = chosen & self.exists
+        if not bool(chosen.any()):
             raise InputError(
                 f"no concept of {', '.join(wanted)} was counted: choose of"
                 f" {', '.join(self.counts.concepts.families)}"
+            )
+        if not bool(where.any()):
+            raise InputError(
+                f"no fact of {', '.join(wanted)} is true somewhere and false somewhere in the even"
+                " and in the odd games: take more games"
             )
         return where
 
@@ -167,7 +172,7 @@ def score(counts: Counts, *, by: str = "f1") -> Scores:
     features, concepts = counts.both.shape[2:]
     if not features or not concepts:
         raise InputError("there are no features or no concepts to score")
-    exists = ((counts.holds > 0) & (counts.holds < counts.positions[:, None])).all(0)
+    exists = existing(counts)
     concept, match = _Best(concepts), _Best(features)
     means = []
     for level in range(len(counts.thresholds)):
@@ -187,6 +192,11 @@ def score(counts: Counts, *, by: str = "f1") -> Scores:
         _detectors(counts, *_at_level(counts, single, by), every),
         torch.stack([match.level, match.index], 1),
     )
+
+
+def existing(counts: Counts) -> Bool[Tensor, " concept"]:
+    """Concepts that are true somewhere and false somewhere in both halves."""
+    return ((counts.holds > 0) & (counts.holds < counts.positions[:, None])).all(0)
 
 
 class _Best:

@@ -41,10 +41,11 @@ class Sides:
     positions: int
     """Disputed positions."""
 
-    def share(self, since: str = "all") -> float:
-        """Share of the disputed cells that are read as the rules have them."""
+    def share(self, since: str = "all") -> float | None:
+        """Share of the disputed cells that are read as the rules have them; None of no cells."""
         column = list(SINCE).index(since)
-        return float(self.rules[:, column].sum() / self.filled[:, column].sum().clamp(min=1))
+        filled = int(self.filled[:, column].sum())
+        return int(self.rules[:, column].sum()) / filled if filled else None
 
     def interval(
         self, since: str = "all", *, draws: int = 1000, seed: int = 0

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..evaluation.judgement import BOARD, Judgement
 from .pareto import Point, pareto_svg
-from .standings import Entry, Standing, boards, coverage, rows, said
+from .standings import Entry, Standing, boards, by_family, coverage, rows, said
 
 _PLOTS: dict[str, Callable[[Judgement], float | None]] = {
     "coverage of mine and theirs, F1": coverage,
@@ -39,7 +39,11 @@ what the move number alone tells. <b>AUROC&gt;0.9</b>: facts of these 128 with a
 <b>Absorbed</b>: of the positions that a fact's best feature misses, the share at which a feature
 that implies the fact is on instead. <b>Twins</b>: share of features that are on at the same
 positions as another. <b>Same concepts</b>: overlap between seeds of the facts detected with F1 of
-at least 0.8.
+at least 0.8. <b>Same vectors</b>: mean |cosine| of the decoder vectors of two seeds, each paired
+with one of the other's, the most alike first.
+By family: <b>chance</b> is the coverage when positions meet the facts of any others,
+<b>polysemy</b> facts that a feature detects, over features with any, <b>split</b> the F1 that a
+union of up to six features adds.
 <span style="color:#8a4b00">Floors</span> and <span style="color:#00558a">ceilings</span> are
 coloured.</p>
 """
@@ -53,7 +57,7 @@ def page(found: Sequence[Standing], held: str) -> str:
         '<meta name="viewport" content="width=device-width"><title>OthelloLens leaderboard</title>'
         f"<style>{_STYLE}</style><h1>Leaderboard</h1><p>Held-out games: {escape(held)}.</p>"
         f"{_ABOUT}<ul>{sentences}</ul>{''.join(_plots(found))}"
-        f'<div class="wide">{_table(found)}</div></html>\n'
+        f"{_tables(found)}</html>\n"
     )
 
 
@@ -84,18 +88,29 @@ def _lines(
     return lines
 
 
-def _table(found: Sequence[Standing]) -> str:
-    table = rows(found)
+def _table(table: Sequence[dict[str, object]], kinds: Sequence[str]) -> str:
+    """Rows as a table, each of the kind that colours it."""
     if not table:
         return ""
     head = "".join(f"<th>{escape(key)}</th>" for key in table[0])
     lines = [
-        f'<tr class="{standing.first.kind}">'
+        f'<tr class="{kind}">'
         + "".join(f"<td>{escape(_cell(value))}</td>" for value in row.values())
         + "</tr>"
-        for standing, row in zip(found, table, strict=True)
+        for kind, row in zip(kinds, table, strict=True)
     ]
-    return f"<table><tr>{head}</tr>{''.join(lines)}</table>"
+    return f'<div class="wide"><table><tr>{head}</tr>{"".join(lines)}</table></div>'
+
+
+def _tables(found: Sequence[Standing]) -> str:
+    """The board, and every family of facts."""
+    kind = {standing.label: standing.first.kind for standing in found}
+    families = by_family(found)
+    return (
+        _table(rows(found), [standing.first.kind for standing in found])
+        + "<h2>By family of facts</h2>"
+        + _table(families, [kind[str(row["encoder"])] for row in families])
+    )
 
 
 def _cell(value: object) -> str:
@@ -132,7 +147,7 @@ def envelope(entry: Entry, held: str) -> dict[str, Any]:
     return {
         "eval_type_id": "othello_board",
         "eval_config": {"held": held, "board": BOARD},
-        "eval_id": sha256(f"{entry.name} {held}".encode()).hexdigest()[:32],
+        "eval_id": sha256(f"{entry.name} {entry.model} {held}".encode()).hexdigest()[:32],
         "datetime_epoch_millis": int(time.time() * 1000),
         "eval_result_metrics": {**families, **{k: v for k, v in found.items() if v}},
         "eval_result_details": [],
@@ -143,6 +158,7 @@ def envelope(entry: Entry, held: str) -> dict[str, Any]:
         "sae_cfg_dict": {
             "group": entry.group,
             "kind": entry.kind,
+            "model": entry.model,
             "hook": entry.site,
             "l0_asked": entry.asked,
             "seed": entry.seed,

@@ -1,14 +1,16 @@
 """Standings: any number of judged encoders in one table, and what it says in words."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import combinations
+from math import isnan
 from statistics import mean, stdev
 from typing import Any
 
 import torch
 
-from ..evaluation.judgement import BLANK, BOARD, Judgement
+from ..evaluation.judgement import BLANK, BOARD, FamilyScores, Judgement
 from ..evaluation.relations import agreement
 
 
@@ -26,6 +28,12 @@ class Entry:
     """The mean number of active features that was asked for, if one was."""
     seed: int | None
     judgement: Judgement = BLANK
+    model: str = ""
+    """The name of the model that it reads."""
+    kin: str = ""
+    """The same for entries of one group that differ by their seed alone."""
+    cosine: float | None = None
+    """Mean matched |cosine| of its decoder vectors with those of the other seeds."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers, as they are saved."""
@@ -89,12 +97,38 @@ def family_coverage(name: str) -> Callable[[Judgement], float | None]:
 
 
 def standings(entries: Iterable[Entry]) -> list[Standing]:
-    """Entries by site, group and number asked for; the best coverage of each site first."""
-    grouped: dict[tuple[str, str, int | float | None], list[Entry]] = {}
-    for entry in entries:
-        grouped.setdefault((entry.site, entry.group, entry.asked), []).append(entry)
-    found = [Standing(tuple(alike)) for alike in grouped.values()]
+    """Entries that differ by their seed alone together; the best coverage of each site first.
+
+    Where there are several models, a site says of which.
+    """
+    grouped: dict[tuple[object, ...], list[Entry]] = {}
+    seen: Counter[tuple[object, ...]] = Counter()
+    for entry in _placed(list(entries)):
+        key = (entry.site, entry.group, entry.asked, entry.kin)
+        again = seen[(*key, entry.seed)]  # two of one seed are no two seeds
+        seen[(*key, entry.seed)] += 1
+        grouped.setdefault((*key, again), []).append(entry)
+    found = _told_apart([Standing(tuple(alike)) for alike in grouped.values()])
     return sorted(found, key=lambda s: (s.first.site, -(s.mean(coverage) or 0.0)))
+
+
+def _placed(entries: Sequence[Entry]) -> Sequence[Entry]:
+    if len({entry.model for entry in entries}) < 2:
+        return entries
+    return [replace(entry, site=f"{entry.site} of {entry.model}") for entry in entries]
+
+
+def _told_apart(found: Sequence[Standing]) -> list[Standing]:
+    """Standings of one label get the name of one of their entries besides."""
+    often = Counter((standing.first.site, standing.label) for standing in found)
+
+    def named(standing: Standing) -> Standing:
+        if often[standing.first.site, standing.label] == 1:
+            return standing
+        group = f"{standing.first.group} ({standing.first.name})"
+        return Standing(tuple(replace(entry, group=group) for entry in standing.entries))
+
+    return [named(standing) for standing in found]
 
 
 def rows(found: Sequence[Standing]) -> list[dict[str, object]]:
@@ -125,14 +159,52 @@ def _row(standing: Standing, several: bool) -> dict[str, object]:
         "absorbed": standing.mean(lambda j: j.families[BOARD].absorbed),
         "twins": standing.mean(lambda j: j.duplicates),
         "same concepts": _same(standing),
+        "same vectors": standing.first.cosine,
         "dead": standing.mean(lambda j: j.dead),
     }
 
 
+def by_family(found: Sequence[Standing]) -> list[dict[str, object]]:
+    """A row for each family and group, family by family: means over seeds."""
+    several = len({standing.first.site for standing in found}) > 1
+    names = dict.fromkeys(name for standing in found for name in standing.first.judgement.families)
+    return [
+        _family_row(standing, name, several)
+        for name in names
+        for standing in found
+        if all(name in entry.judgement.families for entry in standing.entries)
+    ]
+
+
+def _family_row(standing: Standing, name: str, several: bool) -> dict[str, object]:
+    def mean_of(pick: Callable[[FamilyScores], float | None]) -> float | None:
+        return standing.mean(lambda judged: pick(judged.families[name]))
+
+    return {
+        "family": name,
+        "encoder": standing.label,
+        **({"site": standing.first.site} if several else {}),
+        "facts": standing.first.judgement.families[name].concepts,
+        "coverage": mean_of(lambda f: f.coverage.value),
+        "lift": mean_of(lambda f: f.lift.value),
+        "MCC": mean_of(lambda f: f.mcc.value),
+        "by ply": mean_of(lambda f: f.by_ply),
+        "chance": mean_of(lambda f: f.chance),
+        "rebuilt F1": mean_of(lambda f: f.rebuilt.value),
+        "AUROC>0.9": mean_of(lambda f: f.auroc_above),
+        "AP": mean_of(lambda f: f.average_precision),
+        "redundancy": mean_of(lambda f: f.redundancy),
+        "polysemy": mean_of(lambda f: f.polysemy),
+        "split": mean_of(lambda f: f.split),
+        "absorbed": mean_of(lambda f: f.absorbed),
+    }
+
+
 def _same(standing: Standing) -> float | None:
-    """Over pairs of seeds, the mean overlap (Jaccard) of the board facts that they detect."""
+    """Over pairs of seeds that detect any, the mean overlap (Jaccard) of the board facts."""
     found = [torch.tensor(e.judgement.families[BOARD].by_concept) for e in standing.entries]
     shared = [agreement(one, other)[0] for one, other in combinations(found, 2)]
+    shared = [share for share in shared if not isnan(share)]
     return float(mean(shared)) if shared else None
 
 
@@ -191,12 +263,15 @@ def _against_neurons(
 
 
 def markdown(found: Sequence[Standing]) -> str:
-    """Table and sentences as Markdown."""
-    table = rows(found)
+    """Table, sentences, and the table by family as Markdown."""
+    sentences = [f"* {line}" for line in said(found)]
+    return "\n".join([*_lines(rows(found)), "", *sentences, "", *_lines(by_family(found)), ""])
+
+
+def _lines(table: Sequence[dict[str, object]]) -> list[str]:
     head = list(table[0]) if table else []
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    lines += ["| " + " | ".join(_cell(row[key]) for key in head) + " |" for row in table]
-    return "\n".join([*lines, "", *(f"* {line}" for line in said(found)), ""])
+    return lines + ["| " + " | ".join(_cell(row[key]) for key in head) + " |" for row in table]
 
 
 def _cell(value: object) -> str:
