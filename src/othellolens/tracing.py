@@ -14,6 +14,7 @@ from .artifact import write_file
 from .circuits.faithfulness import Faithfulness, faithfulness
 from .circuits.graph import Graph, Node, trace
 from .circuits.known import OnLine, on_line
+from .circuits.mlp_neurons import of_neurons
 from .circuits.paths import Paths
 from .circuits.portraits import Portraits, portraits
 from .circuits.replacement import Replacement, Usual, usual
@@ -64,7 +65,7 @@ def trace_verb(
 
     Args:
         replacement: a folder with one encoder for each layer: transcoders from ln2 or resid_mid to
-            mlp_out, or SAEs of resid_post.
+            mlp_out, or SAEs of resid_post; or "neurons", which make no error.
         model: mini, a published model's name, or the folder of a trained model.
         history: one game up to a position, as players write it ("f5d6c3"); by default the likeliest
             moves at positions of random games are traced.
@@ -82,7 +83,8 @@ def trace_verb(
         json: file for the graphs and the result ("-": standard output).
     """
     player, progress = load_gpt(model), Progress()
-    stand_in = load_replacement(replacement, player)
+    by_neurons = str(replacement) == "neurons"
+    stand_in = of_neurons(player) if by_neurons else load_replacement(replacement, player)
     games = games_of(held, HELD_SEED)
     looks: list[Portraits] = []
     for layer, lens in enumerate(stand_in.lenses):

@@ -4,14 +4,14 @@ from typing import Any
 
 import pytest
 import torch
-import torch.nn.functional as F
 from reference.tiny import tiny_model
 
 from othellolens.circuits.faithfulness import faithfulness
 from othellolens.circuits.graph import Node, trace
+from othellolens.circuits.mlp_neurons import of_neurons
 from othellolens.circuits.paths import Paths
 from othellolens.circuits.replacement import Kept, Replacement, observed, run_with_kept, usual
-from othellolens.encoder import Autoencoder, RandomDirections
+from othellolens.encoder import RandomDirections
 from othellolens.errors import InputError
 from othellolens.gpt.model import GPT
 from othellolens.gpt.sites import Site
@@ -198,32 +198,21 @@ def test_influence_is_what_passes_by_a_node(kind: str) -> None:
     assert began == pytest.approx(1.0, rel=1e-3)  # all that reaches the logit began somewhere
 
 
-class Exact(Autoencoder):
-    """A transcoder that makes no error: the MLP itself, each neuron as two features."""
-
-    def __init__(self, model: GPT, layer: int) -> None:
-        super().__init__()
-        self.d_in, self.mlp = 32, model.blocks[layer].mlp
-        self.metadata["hook_name_out"] = f"blocks.{layer}.hook_mlp_out"
-
-    def encode(self, x: torch.Tensor) -> torch.Tensor:
-        post = F.gelu(x @ self.mlp.W_in + self.mlp.b_in)
-        return torch.cat([post.relu(), (-post).relu()], -1)
-
-    def decode(self, features: torch.Tensor) -> torch.Tensor:
-        positive, negative = features.chunk(2, -1)
-        return (positive - negative) @ self.mlp.W_out + self.mlp.b_out
-
-
-def test_a_transcoder_without_error_leaves_nothing_unexplained(model: GPT) -> None:
-    lenses = [Lens(model, Site("ln2", layer), Exact(model, layer)) for layer in range(2)]
-    replacement = Replacement.of(lenses)
+@pytest.mark.parametrize("normalization", ["LN", "LNPre"])
+def test_neurons_leave_nothing_unexplained(normalization: str) -> None:
+    replacement = of_neurons(tiny_model(normalization))  # pyright: ignore
+    _, cache = replacement.model.run_with_cache(tokens(history())[:, :PLIES])
+    for layer, (features, error) in enumerate(observed(replacement, tokens(history())[:, :PLIES])):
+        above, below = features.chunk(2, -1)
+        torch.testing.assert_close(above - below, cache["post", layer], atol=1e-5, rtol=1e-5)
+        assert float(error.abs().max()) < 1e-4
     found = trace(replacement, history(), legal(history()), widest=1000)
     assert found.completeness == pytest.approx(1.0, abs=1e-4)
     assert found.replacement == pytest.approx(1.0, abs=1e-4)
     how = faithfulness(replacement, found)
     assert how.share("features") == pytest.approx(1.0, abs=1e-3)
     assert how.share("without") == pytest.approx(0.0, abs=1e-3)
+    assert not list(replacement.lenses[0].encoder.parameters())
 
 
 @pytest.mark.parametrize("kind", KINDS)
