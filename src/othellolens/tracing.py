@@ -11,7 +11,7 @@ import tyro
 
 from . import viz
 from .artifact import write_file
-from .circuits.faithfulness import Faithfulness, faithfulness
+from .circuits.faithfulness import Faithfulness, faithfulness, pooled
 from .circuits.graph import Graph, Node, trace
 from .circuits.known import OnLine, on_line
 from .circuits.mlp_neurons import of_neurons
@@ -109,7 +109,7 @@ def trace_verb(
     plural = "s" if len(found) > 1 else ""
     say(f"{len(found)} prediction{plural}; circuits with {nodes:.0%} of the influence")
     say(table([one.row() for one in found]) + "\n")
-    say("share of the logit that is left, by share of the influence that is kept (means)")
+    say("share of the logits that is left, of all predictions together, by what is kept")
     curve = tracer.curve(found, edges)
     say(table(curve) + "\n")
     lines = on_line([t.whole for t in found], looks, [t.paths for t in found], top=top)
@@ -181,18 +181,22 @@ class Tracer:
         return faithfulness(self.replacement, graph, others, seed=self.seed)
 
     def curve(self, found: Sequence[Traced], edges: float) -> list[dict[str, object]]:
-        """Mean faithfulness by how much of the graph is kept."""
+        """Faithfulness over all predictions by how much of the graphs is kept; the rest is set to
+        0 and, in the last two columns, to its mean."""
         rows: list[dict[str, object]] = []
         for share in SHARES:
             graphs = [one.whole.pruned(share, edges) for one in found]
             zero = [self.faithfulness(graph) for graph in graphs]
+            means = [self.faithfulness(graph, True) for graph in graphs]
             row: dict[str, object] = {
                 "influence kept": f"{share:.0%}",
                 "features": mean(len(graph.features()) for graph in graphs),
             }
             for what in ("circuit", "features", "random", "without"):
                 title = {"features": "no errors"}.get(what, what)
-                row[title] = mean(one.share(what) for one in zero)
+                row[title] = pooled(zero, what)
+            row["circuit (mean)"] = pooled(means, "circuit")
+            row["random (mean)"] = pooled(means, "random")
             rows.append(row)
         return rows
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from reference.tiny import tiny_model
 
-from othellolens.circuits.faithfulness import faithfulness
+from othellolens.circuits.faithfulness import Faithfulness, faithfulness, pooled
 from othellolens.circuits.graph import Node, trace
 from othellolens.circuits.mlp_neurons import of_neurons
 from othellolens.circuits.paths import Paths
@@ -267,6 +267,13 @@ def test_a_whole_graph_is_faithful_and_an_empty_one_is_nothing(kind: str) -> Non
         replacement, whole.pruned(0.95), usual(replacement, random_games(20, seed=9))
     )
     assert part.circuit not in (part.model, part.nothing)
+
+
+def test_shares_over_several_predictions_are_of_what_is_lost_together() -> None:
+    one = Faithfulness(5.0, 1.0, 3.0, 2.0, 1.0, 1.0)
+    two = Faithfulness(2.0, 1.9, 5.0, 2.0, 1.0, 1.0)  # hardly anything is lost: a share of 31
+    assert pooled([one, two]) == pytest.approx((2.0 + 3.1) / 4.1)
+    assert pooled([one], "features") == one.share("features") == 0.25
 
 
 def test_a_random_circuit_has_as_many_features_of_each_layer() -> None:

@@ -41,6 +41,15 @@ class Faithfulness:
         return (getattr(self, what) - self.nothing) / (self.model - self.nothing)
 
 
+def pooled(found: Sequence[Faithfulness], what: str = "circuit") -> float:
+    """The share over several predictions: of all that is lost together, what is left.
+
+    A mean of shares would hang on those predictions of which hardly anything is lost.
+    """
+    kept = sum(getattr(one, what) - one.nothing for one in found)
+    return kept / sum(one.model - one.nothing for one in found)
+
+
 def faithfulness(
     replacement: Replacement, graph: Graph, others: Usual | None = None, *, seed: int = 0
 ) -> Faithfulness:
