@@ -226,11 +226,29 @@ def test_a_stream_that_ends_early_is_told() -> None:
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [({"rows": 0}, "rows must be"), ({"batch": 0}, "batch must be"), ({"decay": 1.5}, "decay is")],
+    [
+        ({"rows": 0}, "rows must be"),
+        ({"batch": 0}, "batch must be"),
+        ({"decay": 1.5}, "decay is"),
+        ({"dead_after": 0}, "dead_after is 0: it is a number of rows, 1 or more"),
+        ({"dead_after": -1}, "dead_after is -1"),
+        ({"lr": float("inf")}, "lr not below"),
+        ({"lr": -1.0}, "lr not below"),
+        ({"clip": 0.0}, "clip must be above 0"),
+    ],
 )
 def test_a_plan_that_cannot_be_is_refused(change: dict[str, float], message: str) -> None:
     with pytest.raises(InputError, match=message):
         SAEPlan(**change)
+
+
+@pytest.mark.parametrize("interval", [{"log_every": 0}, {"checkpoint_every": -1}], ids=str)
+def test_an_interval_of_no_steps_is_refused(
+    interval: dict[str, int], player: GPT, played_games: Games, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match="it is a number of steps, 1 or more"):
+        train_saes(members(), source(player, played_games), PLAN, tmp_path / "run", **interval)
+    assert not (tmp_path / "run").exists()
 
 
 def test_the_learning_rate_rises_stays_and_falls() -> None:

@@ -14,6 +14,7 @@ for it is to count axes from the end.
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from math import inf
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -76,17 +77,30 @@ class Recipe(ABC):
         return {"type": type(self), "width": self.width}
 
 
+def check_weight(name: str, value: float) -> None:
+    """Refuse a weight of a loss that is negative, NaN or infinite.
+
+    Raises:
+        InputError: naming it.
+    """
+    if not 0 <= value < inf:
+        raise InputError(f"{name} is {value:g}: it must not be negative, nor without end")
+
+
 @dataclass(frozen=True)
 class Sparse(Recipe, ABC):
     """A recipe with k: it keeps a number of features."""
 
     k: int | float = 32
     """Mean number of active features a position."""
+    aux: float = 1 / 32
+    """Weight of the AuxK loss, both losses as fractions of variance."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not 0 < self.k <= self.width:
             raise InputError(f"k is {self.k:g}: it must be from 1 to the width, {self.width}")
+        check_weight("aux", self.aux)
 
     @property
     def sparsity_target(self) -> int | float | None:
@@ -107,8 +121,7 @@ class Penalised(Recipe, ABC):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.penalty >= 0:
-            raise InputError(f"penalty is {self.penalty:g}: it must not be negative")
+        check_weight("penalty", self.penalty)
         if self.l0 is not None and not 0 < self.l0 <= self.width:
             raise InputError(
                 f"l0 is {self.l0:g}: a mean number of active features is above 0 and at most the"

@@ -24,9 +24,6 @@ from .selection import cut
 class BatchTopK(Sparse):
     """The k largest activations a position, on average over the batch."""
 
-    aux: float = 1 / 32
-    """Weight of the AuxK loss, both losses as fractions of variance."""
-
     def build(
         self, d_in: int, *, d_out: int | None = None, skip: bool = False, seed: int = 0
     ) -> "BatchTopKSAE":

@@ -1,6 +1,7 @@
 """How long and how an SAE is trained, and what is reported of each step."""
 
 from dataclasses import dataclass
+from math import inf
 from typing import Literal, NamedTuple
 
 from ..errors import InputError
@@ -38,8 +39,10 @@ class SAEPlan:
         for name in ("warmup", "decay", "resample_until"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"{name} is a share from 0 to 1, not {getattr(self, name)}")
-        if not self.clip > 0 or (self.lr is not None and not self.lr >= 0):
+        if not self.clip > 0 or (self.lr is not None and not 0 <= self.lr < inf):
             raise InputError(f"clip must be above 0 and lr not below: got {self.clip}, {self.lr}")
+        if self.dead_after is not None and self.dead_after < 1:
+            raise InputError(f"dead_after is {self.dead_after}: it is a number of rows, 1 or more")
 
     @property
     def steps(self) -> int:

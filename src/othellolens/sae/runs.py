@@ -116,9 +116,10 @@ def train_saes(
         The folder of each member, in order.
 
     Raises:
-        InputError: `out` exists and `resume` is not asked for, or holds another training;
-            activations that are not finite.
+        InputError: `out` exists and `resume` is not asked for, or holds another training; an
+            interval below 1; activations that are not finite.
     """
+    _check_intervals(checkpoint_every=checkpoint_every, log_every=log_every)
     if wandb is not None:
         check_wandb()
     training = Training(members, source, plan, seed=seed, team=team)
@@ -144,6 +145,12 @@ def train_saes(
         _save(training, out)
     team.wait()
     return folders
+
+
+def _check_intervals(**steps: int | None) -> None:
+    for name, value in steps.items():
+        if value is not None and value < 1:
+            raise InputError(f"{name} is {value}: it is a number of steps, 1 or more")
 
 
 def _begin(
