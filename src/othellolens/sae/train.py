@@ -1,13 +1,14 @@
 """One training loop for every architecture: a generator that yields a `SAEStep` an update."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from math import isfinite
 from typing import Any
 
 import torch
 from jaxtyping import Float, Int32
 from torch import Tensor
 
-from ..activations.rows import Rows
+from ..activations.rows import Rows, not_finite
 from ..errors import InputError
 from ..gpt.parallel import Team
 from .autoencoder import Loss, Recipe, SparseAutoencoder
@@ -22,6 +23,14 @@ CALIBRATION_ROWS = 65_536
 _PART_BYTES = 1 << 24
 # Features of one part of a batch: what exceeds 32 MiB is handed back to the system after each use,
 # and page-faulted in again.
+
+
+class RunawayError(InputError):
+    """A loss that is not finite any more."""
+
+    def __init__(self, message: str, member: int) -> None:
+        super().__init__(message)
+        self.member = member
 
 
 class SAETrainer:
@@ -88,7 +97,7 @@ class SAETrainer:
             What is reported of each member.
 
         Raises:
-            InputError: a row is not finite.
+            InputError: a row is not finite, or the loss is not any more.
         """
         device = self.sae.W_dec.device
         x = self._checked(at, x.to(device, torch.float32))
@@ -100,14 +109,10 @@ class SAETrainer:
         return self._update(x, x if same else y * self.scale_out)
 
     def _checked(self, at: Tensor, x: Tensor) -> Tensor:
-        if bool(torch.isfinite(x.sum())):
-            return x
-        bad = (~torch.isfinite(x)).any(1).nonzero()[:, 0].tolist()
-        if bad:
-            game, ply = at[bad[0]].tolist()
+        if not bool(torch.isfinite(x.sum())) and (wrong := not_finite(at, x)):
             raise InputError(
-                f"step {self.done + 1}: {len(bad)} rows are not finite, the first of game {game},"
-                f" ply {ply}: mend the activations; the last checkpoint is untouched"
+                f"step {self.done + 1}: {wrong}; mend the activations; the last checkpoint is"
+                " untouched"
             )
         return x
 
@@ -136,8 +141,9 @@ class SAETrainer:
         l0 = on.sum(-1) / rows
         self.steering.move(sae, l0)
         self.done += 1
+        told = self._told(loss, l0, dead.sum(-1), (y - y.mean(0)).pow(2).sum(1).mean())
         self._revive(x, y)
-        return self._told(loss, l0, dead.sum(-1), (y - y.mean(0)).pow(2).sum(1).mean())
+        return told
 
     def _backward(self, x: Tensor, y: Tensor, dead: Tensor) -> tuple[Loss, Tensor]:
         """The loss of a batch, its gradients in place, and how often each feature is on."""
@@ -191,11 +197,21 @@ class SAETrainer:
     def _told(self, loss: Loss, l0: Tensor, dead: Tensor, spread: Tensor) -> list[SAEStep]:
         parts = [*loss, loss.reconstruction / spread, l0, dead, self.sae.strength]
         table = torch.stack([part.detach().float().reshape(-1) for part in parts]).T.tolist()
+        self._check_finite([sum(line[:3]) for line in table])
         rows = self.done * self.plan.batch
         return [
             SAEStep(self.done, rows, error, sparsity, revival, fvu, number, int(silent), strength)
             for error, sparsity, revival, fvu, number, silent, strength in table
         ]
+
+    def _check_finite(self, losses: Sequence[float]) -> None:
+        for number, loss in enumerate(losses):
+            if not isfinite(loss):
+                raise RunawayError(
+                    f"step {self.done}: the loss is {loss}: take a smaller lr or penalty; the last"
+                    " checkpoint is untouched",
+                    number,
+                )
 
     def finish(self, fresh: Float[Tensor, "position d_in"]) -> list[SparseAutoencoder]:
         """Hand the SAEs over, in eval mode, for rows as they are.

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..activations.mixing import Mixer
-from ..activations.rows import SiteRows
+from ..activations.rows import SiteRows, not_finite
 from ..activations.sources import Source
 from ..artifact import write_file
 from ..errors import InputError
@@ -21,7 +21,7 @@ from ..gpt.parallel import Team
 from ..gpt.sites import Site
 from .autoencoder import Recipe, SparseAutoencoder
 from .plan import SAEPlan, SAEStep
-from .train import CALIBRATION_ROWS, SAETrainer
+from .train import CALIBRATION_ROWS, RunawayError, SAETrainer
 
 _STACK_BYTES = {"cpu": 2**22, "cuda": 2**30}
 # Features of a batch that one stack may hold. On a CPU larger stacks take memory and save no time.
@@ -61,7 +61,11 @@ class _Group:
     def update(self, rows: SiteRows) -> list[SAEStep]:
         first = self.members[0]
         y = None if first.target is None else rows.of(first.target).x
-        return self.trainer.update(rows.at, rows.of(first.site).x, y)
+        try:
+            return self.trainer.update(rows.at, rows.of(first.site).x, y)
+        except RunawayError as error:
+            name = self.members[error.member].name
+            raise InputError(f"{name}: {error}" if name else str(error)) from None
 
 
 class Training:
@@ -111,12 +115,18 @@ class Training:
         """Train to the end of the plan; what is reported of every member, by its name."""
         self._batches = self.mixer.batches(self.done)
         while self.done < self.plan.steps:
-            rows = next(self._batches)
+            rows = self._next(self._batches)
             yield {
                 member.name: step
                 for group in self.groups
                 for member, step in zip(group.members, group.update(rows), strict=True)
             }
+
+    def _next(self, batches: Iterator[SiteRows]) -> SiteRows:
+        try:
+            return next(batches)
+        except InputError as error:
+            raise InputError(f"step {self.done + 1}: {error}") from None
 
     def finish(self) -> Iterator[tuple[Member, SparseAutoencoder]]:
         """Hand the members over in eval mode, with metadata, their thresholds settled."""
@@ -132,9 +142,12 @@ class Training:
         number = max(1, CALIBRATION_ROWS // self.mixer.batch)
         # Where the training just ended its stream goes on, and no window is read twice.
         batches = self._batches or self.mixer.batches(self.plan.steps)
-        rows = SiteRows.cat([next(batches) for _ in range(number)])
+        rows = SiteRows.cat([self._next(batches) for _ in range(number)])
         batches.close()
         self._batches = None
+        for site, x in rows.x.items():
+            if wrong := not_finite(rows.at, x):
+                raise InputError(f"after step {self.done}: {site}: {wrong}; mend the activations")
         return dict(rows.x)
 
     def _metadata(self, member: Member) -> dict[str, Any]:
