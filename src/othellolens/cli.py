@@ -12,7 +12,7 @@ import torch
 import tyro
 from tqdm import tqdm
 
-from .artifact import refuse_existing
+from .artifact import is_full, refuse_existing
 from .causaltests import causal
 from .conceptslist import concepts
 from .demo import demo
@@ -258,6 +258,14 @@ def main(args: list[str] | None = None) -> None:
         )
     except InputError as error:
         tqdm.write(f"othellolens: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except OSError as error:
+        if not is_full(error):
+            raise
+        where = f" ({error.filename})" if error.filename else ""
+        tqdm.write(
+            f"othellolens: the disk is full{where}: make room, say it again", file=sys.stderr
+        )
         raise SystemExit(2) from None
 
 

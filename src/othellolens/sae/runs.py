@@ -9,7 +9,7 @@ from typing import Any
 
 from ..activations.crowding import mixable
 from ..activations.sources import Played, Source
-from ..artifact import read_json, refuse_existing, write_json
+from ..artifact import disk_that_may_fill_up, read_json, refuse_existing, write_json
 from ..errors import InputError
 from ..gpt.logs import RunLog, check_wandb
 from ..gpt.model import GPT
@@ -117,7 +117,7 @@ def train_saes(
 
     Raises:
         InputError: `out` exists and `resume` is not asked for, or holds another training; an
-            interval below 1; activations that are not finite.
+            interval below 1; activations that are not finite; the disk fills up.
     """
     _check_intervals(checkpoint_every=checkpoint_every, log_every=log_every)
     if wandb is not None:
@@ -125,26 +125,47 @@ def train_saes(
     training = Training(members, source, plan, seed=seed, team=team)
     folders = [out / member.name for member in members]
     finished = all((folder / CONFIG).exists() for folder in folders)
-    _begin(training, members, source, out, resume=resume, leads=team.leads)
+    with disk_that_may_fill_up(lambda: _kept(out, folders)):
+        _begin(training, members, source, out, resume=resume, leads=team.leads)
+        team.wait()
+        if resume and finished and not (out / CHECKPOINT).exists():
+            return folders
+        every = checkpoint_every or max(1, plan.steps // 20)
+        log = RunLog(out, wandb=wandb, begun=BEGUN) if team.leads else None
+        _run(training, out, log, watch, every=every, log_every=log_every)
     team.wait()
-    if resume and finished and not (out / CHECKPOINT).exists():
-        return folders
-    every = checkpoint_every or max(1, plan.steps // 20)
-    log = RunLog(out, wandb=wandb, begun=BEGUN) if team.leads else None
+    return folders
+
+
+def _run(
+    training: Training, out: Path, log: RunLog | None, watch: Watch, *, every: int, log_every: int
+) -> None:
+    """Train and save; only the process that leads has a log, and writes."""
+    last = training.plan.steps
     started = time.monotonic() - (log.cut(training.done) if log else 0.0)
     for steps in training.steps():
         if log is None:
             continue
-        if training.done % log_every == 0 or training.done == plan.steps:
+        if training.done % log_every == 0 or training.done == last:
             log.write(_line(steps, time.monotonic() - started))
-        if training.done % every == 0 or training.done == plan.steps:
+        if training.done % every == 0 or training.done == last:
             training.save(out / CHECKPOINT)
         watch(steps)
     if log is not None:
         log.close()
         _save(training, out)
-    team.wait()
-    return folders
+
+
+def _kept(out: Path, folders: Sequence[Path]) -> str:
+    """What a full disk leaves, and what to do."""
+    if not (out / BEGUN).exists():
+        return f"nothing was begun; remove {out}, make room and begin again"
+    whole = sum((folder / CONFIG).exists() for folder in folders)
+    where = "its last checkpoint" if (out / CHECKPOINT).exists() else "the first step"
+    return (
+        f"{whole} of {len(folders)} SAEs in {out} are whole; make room and go on from {where} with"
+        " --resume"
+    )
 
 
 def _check_intervals(**steps: int | None) -> None:
