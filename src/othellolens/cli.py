@@ -1,6 +1,7 @@
 """The command line: one function a verb; options are made from their signatures."""
 
 import sys
+import warnings
 import webbrowser
 from collections.abc import Callable
 from dataclasses import asdict
@@ -248,6 +249,7 @@ VERBS: dict[str, Callable[..., None]] = {
 def main(args: list[str] | None = None) -> None:
     """Run a verb. Exit status 0: done; 2: bad input, one line on standard error; 1: our failure."""
     keep_memory()
+    warnings.showwarning = _warn
     try:
         tyro.extras.subcommand_cli_from_dict(
             VERBS,
@@ -267,6 +269,10 @@ def main(args: list[str] | None = None) -> None:
             f"othellolens: the disk is full{where}: make room, say it again", file=sys.stderr
         )
         raise SystemExit(2) from None
+
+
+def _warn(message: Warning | str, *_: object) -> None:
+    tqdm.write(f"othellolens: {message}", file=sys.stderr)
 
 
 def _typed(moves: str) -> Games:

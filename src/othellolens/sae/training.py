@@ -3,6 +3,7 @@
 Members whose recipes agree in `static()` and that read the same site are stacked (`sae.stack`).
 """
 
+import warnings
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,6 +26,8 @@ from .train import CALIBRATION_ROWS, RunawayError, SAETrainer
 
 _STACK_BYTES = {"cpu": 2**22, "cuda": 2**30}
 # Features of a batch that one stack may hold. On a CPU larger stacks take memory and save no time.
+_NEAR = 0.05
+# How far, as a share, the number of features may be from what was asked for without a word.
 
 
 @dataclass(frozen=True)
@@ -135,6 +138,7 @@ class Training:
             done = group.trainer.finish(fresh[group.members[0].site])
             for member, sae in zip(group.members, done, strict=True):
                 sae.metadata = {**self._metadata(member), **sae.metadata}
+                _check_reached(member, sae.metadata["l0"])
                 yield member, sae
 
     def _fresh(self) -> dict[Site, Float[Tensor, "position _"]]:
@@ -205,6 +209,18 @@ def check_members(members: Sequence[Member], source: Source) -> None:
             if site not in source.sites:
                 there = ", ".join(map(str, source.sites))
                 raise InputError(f"{member.name} reads {site}, but the rows are of {there}")
+
+
+def _check_reached(member: Member, l0: float) -> None:
+    """Warn of a number of features that calibration could not reach: too few are ever above 0."""
+    asked = member.recipe.sparsity_target
+    if asked is not None and abs(l0 - asked) > _NEAR * asked:
+        name = f"{member.name}: " if member.name else ""
+        warnings.warn(
+            f"{name}{asked:g} features a position are out of reach, {l0:.3g} are on: ask for fewer,"
+            " take a greater width or train for longer",
+            stacklevel=3,
+        )
 
 
 def _stacks(members: Sequence[Member], plan: SAEPlan, team: Team) -> list[list[Member]]:
