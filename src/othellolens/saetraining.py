@@ -17,6 +17,7 @@ from .sae.gated import Gated
 from .sae.gated_p_anneal import GatedPAnneal
 from .sae.jump_relu import JumpRelu
 from .sae.matryoshka import Matryoshka
+from .sae.needs import needs
 from .sae.p_anneal import PAnneal
 from .sae.plan import SAEPlan, SAEStep
 from .sae.prolu import ProLU
@@ -95,9 +96,11 @@ def train_sae(
             if stored is None
             else Stored(stored, player, member.sites)
         )
+        part = source if crew.size == 1 else Part(source, crew.rank, crew.size)
+        needs([member], part, plan, crew).check(crew.free)
         train_saes(
             [member],
-            source if crew.size == 1 else Part(source, crew.rank, crew.size),
+            part,
             plan,
             out,
             seed=seed,

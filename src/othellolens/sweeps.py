@@ -1,13 +1,10 @@
 """The verb `sweep`: many SAEs over one stream of activations, judged on equal terms."""
 
-import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
-
-import torch
 
 from .activations.sources import Source
 from .activations.stored import Stored
@@ -24,9 +21,10 @@ from .report.pareto import Point, pareto_svg
 from .runs import HELD_SEED, apart, games_of
 from .sae.files import load_sae
 from .sae.grid import ALL, grid
+from .sae.needs import Needs, gib, needs
 from .sae.plan import SAEPlan
 from .sae.runs import BEGUN, check_new, played, train_saes
-from .sae.training import Member, Training
+from .sae.training import Member
 from .terminal import Progress, say, table, write_result
 
 RESULTS = "results.json"
@@ -87,6 +85,8 @@ def sweep(
         wandb: a project of Weights & Biases that gets the log, too.
         json: file for the results ("-": standard output); they are in OUT/results.json anyway.
     """
+    if memory is not None and not memory > 0:
+        raise InputError(f"memory is {memory:g} GiB: it must be above 0")
     sites = [Site.parse(name) for name in site]
     names = ALL if architectures == ("all",) else architectures
     members = grid(
@@ -104,7 +104,7 @@ def sweep(
         source = _source(player.to(crew.device), mine, games, stored, plan, mixing_seed)
         apart(Games(test.moves[:0], source.origin), test)
         folder = out if crew.size == 1 else out / f"process-{crew.rank}"
-        _state(Training(mine, source, plan, seed=mixing_seed, team=alone), mine, crew, memory)
+        _state(needs(mine, source, plan, alone), mine, plan, crew, memory)
         _train(mine, source, plan, folder, mixing_seed, resume, alone, checkpoint_every, wandb)
         crew.wait()
         if crew.leads:
@@ -132,31 +132,16 @@ def _source(
 
 
 def _state(
-    training: Training, members: Sequence[Member], crew: Team, allowed: float | None
+    needed: Needs, members: Sequence[Member], plan: SAEPlan, crew: Team, allowed: float | None
 ) -> None:
     """Say what is about to happen; refuse what does not fit into memory."""
-    needed, free = training.bytes, _free(crew) if allowed is None else int(allowed * 2**30)
-    stacks = len(training.groups)
+    free = crew.free if allowed is None else int(allowed * 2**30)
     if crew.leads:
         say(
-            f"{len(members)} SAEs in {stacks} stacks, {training.plan.steps:,} steps of"
-            f" {training.plan.batch:,} rows; about {needed / 2**30:.1f} GiB of"
-            f" {free / 2**30:.1f} GiB"
+            f"{len(members)} SAEs in {needed.stacks} stacks, {plan.steps:,} steps of"
+            f" {plan.batch:,} rows; about {gib(needed.bytes)} of {gib(free)}"
         )
-    if needed > free:
-        raise InputError(
-            f"this needs about {needed / 2**30:.1f} GiB and {free / 2**30:.1f} GiB are free: take"
-            " fewer SAEs at once, a smaller --plan.batch or a smaller --plan.window"
-        )
-
-
-def _free(crew: Team) -> int:
-    if crew.device.type == "cuda":
-        return torch.cuda.mem_get_info(crew.device)[0]
-    try:
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // crew.size
-    except (AttributeError, ValueError, OSError):
-        return 2**62
+    needed.check(free)
 
 
 def _train(

@@ -100,19 +100,13 @@ class Training:
         self.mixer = Mixer(source, batch=team.share(plan.batch), seed=seed)
         self._batches: Generator[SiteRows] | None = None
         self.groups = [
-            _Group(part, _trainer(part, source, plan, team))
-            for part in _stacks(members, plan, team)
+            _Group(part, _trainer(part, source, plan, team)) for part in stacks(members, plan, team)
         ]
 
     @property
     def done(self) -> int:
         """Steps that were done."""
         return self.groups[0].trainer.done
-
-    @property
-    def bytes(self) -> int:
-        """An estimate of the memory that the training needs, beside the model."""
-        return self.mixer.bytes + sum(_bytes(group, self.plan) for group in self.groups)
 
     def steps(self) -> Iterator[dict[str, SAEStep]]:
         """Train to the end of the plan; what is reported of every member, by its name."""
@@ -223,7 +217,7 @@ def _check_reached(member: Member, l0: float) -> None:
         )
 
 
-def _stacks(members: Sequence[Member], plan: SAEPlan, team: Team) -> list[list[Member]]:
+def stacks(members: Sequence[Member], plan: SAEPlan, team: Team) -> list[list[Member]]:
     """Members in the order in which they came, those of one kind together."""
     kinds: dict[tuple[object, ...], list[Member]] = {}
     for member in members:
@@ -246,10 +240,3 @@ def _trainer(members: Sequence[Member], source: Source, plan: SAEPlan, team: Tea
         skip=first.skip,
         team=team,
     )
-
-
-def _bytes(group: _Group, plan: SAEPlan) -> int:
-    """Weights, gradients and two moments; some six tensors of the size of the features."""
-    weights = sum(weight.numel() for weight in group.trainer.sae.parameters())
-    features = len(group.members) * plan.batch * group.members[0].recipe.width
-    return 4 * (4 * weights + 6 * features)
