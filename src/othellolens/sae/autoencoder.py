@@ -289,8 +289,12 @@ class SparseAutoencoder(Autoencoder):
     def remove_parallel_gradient(self) -> None:
         """Drop the part of the decoder's gradient that would change the norm of its rows."""
         if self.W_dec.grad is not None:
-            along = (self.W_dec.grad * self.W_dec).sum(-1, keepdim=True)
-            self.W_dec.grad.sub_(along * self.W_dec)
+            self.remove_parallel(self.W_dec.grad)
+
+    @torch.no_grad()
+    def remove_parallel(self, change: Float[Tensor, "... feature d_out"]) -> None:
+        """Drop the part of a change of the decoder that lies along its rows, in place."""
+        change.sub_((change * self.W_dec).sum(-1, keepdim=True) * self.W_dec)
 
     @torch.no_grad()
     def normalize_decoder(self) -> None:

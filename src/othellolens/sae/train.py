@@ -179,6 +179,8 @@ class SAETrainer:
         self.optimizer.step()
         self.optimizer.zero_grad()
         sae.normalize_decoder()
+        # What was tangent to the rows as they were is not quite so to the rows as they are.
+        sae.remove_parallel(self.optimizer.state[sae.W_dec]["exp_avg"])
 
     def _revive(self, x: Tensor, y: Tensor) -> None:
         plan = self.plan
