@@ -58,7 +58,8 @@ class SAETrainer:
         self.sae = build_stack(recipes, seeds, d_in, d_out=d_out, skip=skip).to(team.device)
         learned = [weight for weight in self.sae.parameters() if weight.requires_grad]
         self.optimizer = torch.optim.Adam(learned, lr=0.0, betas=(0.9, 0.999), fused=True)
-        self.generator = torch.Generator().manual_seed(seeds[0])
+        # One a member: what is drawn for it does not depend on who else is in its stack.
+        self.generators = [torch.Generator().manual_seed(seed) for seed in seeds]
         self.silence = Silence(self.sae.W_dec)
         self.steering = Steering(self.sae, plan.steps)
         self.scale_in = self.scale_out = 0.0
@@ -134,6 +135,8 @@ class SAETrainer:
         sae.progress = self.done / plan.steps
         dead = self.silence.longer_than(plan.patience)
         loss, on = self._backward(x, y, dead)
+        # What a loss settles on its rows (p-annealing its scale) is settled by the first process.
+        self.team.align(sae.buffers())
         self._descend()
         rows = len(x) * self.team.size
         on = self.team.total(on)
@@ -188,7 +191,7 @@ class SAETrainer:
         due = self.sae.resampled and self.done % every == 0
         if due and self.done <= plan.resample_until * plan.steps:
             dead = self.silence.longer_than(plan.patience)
-            resample(self.sae, dead, x, y, self.optimizer, self.generator)
+            resample(self.sae, dead, x, y, self.optimizer, self.generators)
             self.silence.rows[dead] = 0
             self.team.align([*self.sae.state_dict().values(), *self._moments()])
 
@@ -244,7 +247,7 @@ class SAETrainer:
             "optimizer": self.optimizer.state_dict(),
             "silence": self.silence.rows,
             "steering": self.steering.last,
-            "generator": self.generator.get_state(),
+            "generators": [generator.get_state() for generator in self.generators],
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -260,7 +263,8 @@ class SAETrainer:
             self.optimizer.load_state_dict(state["optimizer"])
             self.silence.rows.copy_(state["silence"])
             self.steering.last.copy_(state["steering"])
-            self.generator.set_state(state["generator"])
+            for generator, saved in zip(self.generators, state["generators"], strict=True):
+                generator.set_state(saved)
             self.scale_in, self.scale_out = state["scales"]
             self.done = state["done"]
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
