@@ -6,6 +6,7 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
+from .activations.harvest import Harvest
 from .activations.sources import Source
 from .activations.stored import Stored
 from .artifact import read_json, write_file, write_json
@@ -49,6 +50,7 @@ def sweep(
     stored: Path | None = None,
     held: str = "300",
     plan: SAEPlan = SAEPlan(rows=1_000_000),  # noqa: B008
+    harvest: Harvest = Harvest(),  # noqa: B008
     mixing_seed: int = 0,
     resume: bool = False,
     device: str | None = None,
@@ -77,6 +79,7 @@ def sweep(
         stored: a folder of stored activations to read instead of playing games.
         held: a file of games to judge on, or how many random ones to make.
         plan: how long and how, for all.
+        harvest: how the model is read.
         mixing_seed: of the mixing of rows, and of the random games.
         resume: go on with the sweep in OUT.
         device: cpu or cuda; by default a GPU if there is one.
@@ -101,11 +104,26 @@ def sweep(
         if not mine:
             raise InputError(f"{len(members)} SAEs cannot be shared by {crew.size} processes")
         alone = Team(crew.device)
-        source = _source(player.to(crew.device), mine, games, stored, plan, mixing_seed)
+        on = player.to(crew.device)
+        source = source_for(on, mine, games, stored, plan, harvest, mixing_seed)
         apart(Games(test.moves[:0], source.origin), test)
         folder = out if crew.size == 1 else out / f"process-{crew.rank}"
-        _state(needs(mine, source, plan, alone), mine, plan, crew, memory)
-        _train(mine, source, plan, folder, mixing_seed, resume, alone, checkpoint_every, wandb)
+        _state(needs(mine, source, plan, alone, harvest), mine, plan, crew, memory)
+        progress = Progress()
+        train_saes(
+            mine,
+            source,
+            plan,
+            folder,
+            seed=mixing_seed,
+            resume=resume,
+            team=alone,
+            harvest=harvest,
+            checkpoint_every=checkpoint_every,
+            wandb=wandb,
+            watch=lambda steps: progress("sweep", next(iter(steps.values())).step, plan.steps),
+        )
+        progress.close()
         crew.wait()
         if crew.leads:
             _gather(out, crew.size)
@@ -117,16 +135,23 @@ def _number(value: float) -> int | float:
     return int(value) if value.is_integer() else value
 
 
-def _source(
+def source_for(
     model: GPT,
     members: Sequence[Member],
     games: str,
     stored: Path | None,
     plan: SAEPlan,
+    harvest: Harvest,
     seed: int,
 ) -> Source:
+    """The rows that members learn from: stored ones, or those of games that are played.
+
+    Raises:
+        InputError: no games, or the stored rows are of another model or other sites.
+    """
     if stored is None:
-        return played(model, members, games_of(games, seed), plan)
+        return played(model, members, games_of(games, seed), plan, harvest)
+    harvest.check_stored()
     sites = dict.fromkeys(site for member in members for site in member.sites)
     return Stored(stored, model, tuple(sites))
 
@@ -142,33 +167,6 @@ def _state(
             f" {plan.batch:,} rows; about {gib(needed.bytes)} of {gib(free)}"
         )
     needed.check(free)
-
-
-def _train(
-    members: Sequence[Member],
-    source: Source,
-    plan: SAEPlan,
-    folder: Path,
-    seed: int,
-    resume: bool,
-    crew: Team,
-    checkpoint_every: int | None,
-    wandb: str | None,
-) -> None:
-    progress = Progress()
-    train_saes(
-        members,
-        source,
-        plan,
-        folder,
-        seed=seed,
-        resume=resume,
-        team=crew,
-        checkpoint_every=checkpoint_every,
-        wandb=wandb,
-        watch=lambda steps: progress("sweep", next(iter(steps.values())).step, plan.steps),
-    )
-    progress.close()
 
 
 def _gather(out: Path, processes: int) -> None:

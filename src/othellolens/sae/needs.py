@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from ..activations.harvest import Harvest
 from ..activations.mixing import Mixer
 from ..activations.sources import Source
 from ..errors import InputError
@@ -46,6 +47,7 @@ def needs(
     source: Source,
     plan: SAEPlan,
     team: Team = Team(),  # noqa: B008
+    harvest: Harvest = Harvest(),  # noqa: B008
 ) -> Needs:
     """What a training will need.
 
@@ -54,12 +56,13 @@ def needs(
         source: of the rows.
         plan: how long and how, for all.
         team: the processes that share every batch.
+        harvest: how far ahead the source is to read.
 
     Raises:
         InputError: as in `Training`.
     """
     check_members(members, source)
-    mixer = Mixer(source, batch=team.share(plan.batch), seed=0)
+    mixer = Mixer(source, batch=team.share(plan.batch), seed=0, prefetch=harvest.prefetch)
     parts = stacks(members, plan, team)
     step = max(_IN_STEP * len(part) * mixer.batch * part[0].recipe.width for part in parts)
     # At the end: rows of every site, and of one member at a time the features on all of them.

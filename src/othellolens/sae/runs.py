@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..activations.crowding import mixable
+from ..activations.harvest import Harvest
 from ..activations.sources import Played, Source
 from ..artifact import disk_that_may_fill_up, read_json, refuse_existing, write_json
 from ..errors import InputError
@@ -37,6 +38,7 @@ def train_sae(
     target: Site | None = None,
     skip: bool = False,
     plan: SAEPlan | None = None,
+    harvest: Harvest = Harvest(),  # noqa: B008
     seed: int = 0,
     watch: Callable[[SAEStep], object] = lambda _: None,
 ) -> SparseAutoencoder:
@@ -50,6 +52,7 @@ def train_sae(
         target: where what it is to rebuild is read; it is then a transcoder.
         skip: give the transcoder a linear path beside its features.
         plan: how long and how.
+        harvest: how the model is read.
         seed: of the weights and of the mixing.
         watch: called with every step.
 
@@ -62,14 +65,20 @@ def train_sae(
     """
     plan = plan or SAEPlan()
     member = Member("sae", recipe, site, seed, target, skip)
-    source = played(model, [member], games, plan)
-    training = Training([member], source, plan, seed=seed)
+    source = played(model, [member], games, plan, harvest)
+    training = Training([member], source, plan, seed=seed, harvest=harvest)
     for steps in training.steps():
         watch(steps["sae"])
     return next(training.finish())[1]
 
 
-def played(model: GPT, members: Sequence[Member], games: Games, plan: SAEPlan) -> Played:
+def played(
+    model: GPT,
+    members: Sequence[Member],
+    games: Games,
+    plan: SAEPlan,
+    harvest: Harvest = Harvest(),  # noqa: B008
+) -> Played:
     """The source that these members need: every site that one of them reads, in one pass.
 
     Raises:
@@ -78,7 +87,14 @@ def played(model: GPT, members: Sequence[Member], games: Games, plan: SAEPlan) -
     if not len(games):
         raise InputError("there are no games to train on")
     sites = tuple(dict.fromkeys(site for member in members for site in member.sites))
-    return Played(model, sites, games, window=mixable(plan.window, plan.batch))
+    return Played(
+        model,
+        sites,
+        games,
+        window=mixable(plan.window, plan.batch),
+        precision=harvest.harvest_precision,
+        compiled=harvest.harvest_compiled,
+    )
 
 
 def train_saes(
@@ -90,6 +106,7 @@ def train_saes(
     seed: int = 0,
     resume: bool = False,
     team: Team = Team(),  # noqa: B008
+    harvest: Harvest = Harvest(),  # noqa: B008
     checkpoint_every: int | None = None,
     log_every: int = 50,
     wandb: str | None = None,
@@ -107,6 +124,7 @@ def train_saes(
         seed: of the mixing.
         resume: go on with the training in `out`; on a CPU to the same bits as without the break.
         team: the processes that share every batch.
+        harvest: how the source reads, and how far ahead it is to.
         checkpoint_every: steps between checkpoints; by default a twentieth of the training.
         log_every: steps between lines of log.jsonl.
         wandb: a project of Weights & Biases that gets the log, too (pip install wandb).
@@ -122,7 +140,7 @@ def train_saes(
     _check_intervals(checkpoint_every=checkpoint_every, log_every=log_every)
     if wandb is not None:
         check_wandb()
-    training = Training(members, source, plan, seed=seed, team=team)
+    training = Training(members, source, plan, seed=seed, team=team, harvest=harvest)
     folders = [out / member.name for member in members]
     finished = all((folder / CONFIG).exists() for folder in folders)
     with disk_that_may_fill_up(lambda: _kept(out, folders)):
@@ -189,6 +207,7 @@ def _begin(
         "seed": training.seed,
         "model": source.model_name,
         "games": source.origin,
+        **({} if training.harvest.plain else {"harvest": training.harvest.told()}),
     }
     if resume:
         _check_same(read_json(out / BEGUN), asked, out)

@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ..activations.harvest import Harvest
 from ..activations.mixing import Mixer
 from ..activations.rows import SiteRows, not_finite
 from ..activations.sources import Source
@@ -82,6 +83,7 @@ class Training:
         *,
         seed: int = 0,
         team: Team = Team(),  # noqa: B008
+        harvest: Harvest = Harvest(),  # noqa: B008
     ) -> None:
         """Begin.
 
@@ -91,13 +93,15 @@ class Training:
             plan: how long and how, for all.
             seed: of the mixing.
             team: the processes that share every batch.
+            harvest: how the source reads, and how far ahead it is to.
 
         Raises:
             InputError: no members, two of one name, or a site that the source does not have.
         """
         check_members(members, source)
-        self.plan, self.source, self.seed = plan, source, seed
-        self.mixer = Mixer(source, batch=team.share(plan.batch), seed=seed)
+        self.plan, self.source, self.seed, self.harvest = plan, source, seed, harvest
+        share, ahead = team.share(plan.batch), harvest.prefetch
+        self.mixer = Mixer(source, batch=share, seed=seed, prefetch=ahead)
         self._batches: Generator[SiteRows] | None = None
         self.groups = [
             _Group(part, _trainer(part, source, plan, team)) for part in stacks(members, plan, team)
@@ -156,6 +160,7 @@ class Training:
             **out,
             "games": self.source.origin,
             "plan": asdict(self.plan),
+            **({} if self.harvest.plain else {"harvest": self.harvest.told()}),
             "seed": member.seed,
             "mixing_seed": self.seed,
         }
