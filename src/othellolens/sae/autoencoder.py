@@ -12,7 +12,7 @@ for it is to count axes from the end.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from math import inf
 from pathlib import Path
@@ -150,6 +150,10 @@ class SparseAutoencoder(Autoencoder):
     """The SAELens architecture that encodes as this one does in eval mode."""
     resampled: ClassVar[bool] = False
     """Whether the training loop gives dead features a new start (see `sae.dead`)."""
+    compiles: ClassVar[bool] = True
+    """Whether `SAEPlan.compiled` compiles its loss."""
+    uncompiled: ClassVar[tuple[str, ...]] = ()
+    """Names of the modules inside that are run as they are, between what is compiled."""
     separable: bool = False
     """Whether the loss of a batch is the mean of the losses of its parts; see `SAETrainer`."""
     saved: ClassVar[tuple[str, ...]] = ("W_enc", "b_enc", "W_dec", "b_dec")
@@ -210,6 +214,15 @@ class SparseAutoencoder(Autoencoder):
             y: what is to be rebuilt; x itself but for transcoders.
             dead: which features have been silent for long.
         """
+
+    def compiled_loss(self) -> Callable[..., tuple[Loss, Tensor]]:
+        """`loss`, compiled where that pays."""
+        if not self.compiles:
+            return self.loss
+        for name in self.uncompiled:
+            part: nn.Module = getattr(self, name)
+            part.forward = torch.compiler.disable(part.forward)
+        return torch.compile(self.loss)
 
     def weight(self) -> Float[Tensor, "..."]:
         """Of the sparsity penalty now, one a member: it rises from 0 as the training begins."""

@@ -35,6 +35,7 @@ class BatchTopKSAE(SparseAutoencoder):
 
     architecture: ClassVar[str] = "batchtopk"
     saved_as: ClassVar[str] = "jumprelu"
+    compiles: ClassVar[bool] = False
     saved: ClassVar[tuple[str, ...]] = ("W_enc", "b_enc", "W_dec", "b_dec", "threshold")
     offsets: ClassVar[tuple[str, ...]] = ("b_enc", "threshold")
     threshold: Tensor

@@ -31,6 +31,8 @@ class SAEPlan:
     """Share of the steps in which dead features are resampled, where the architecture needs it."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """Of the products; weights, optimiser and losses are float32 either way."""
+    compiled: bool = False
+    """Compile the loss, of kinds without a k: some 20 seconds once; needs a C++ compiler."""
 
     def __post_init__(self) -> None:
         for name in ("rows", "batch", "window"):

@@ -39,6 +39,7 @@ class TopKSAE(SparseAutoencoder):
 
     architecture: ClassVar[str] = "topk"
     saved_as: ClassVar[str] = "topk"
+    compiles: ClassVar[bool] = False
 
     def __init__(self, recipes: Sequence[TopK], weights: Weights) -> None:
         super().__init__(recipes, weights)

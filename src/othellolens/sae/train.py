@@ -1,6 +1,6 @@
 """One training loop for every architecture: a generator that yields a `SAEStep` an update."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from math import isfinite
 from typing import Any
 
@@ -56,6 +56,9 @@ class SAETrainer:
             raise InputError("these recipes cannot be trained as one stack: their shapes differ")
         self.plan, self.seeds, self.team = plan, seeds, team
         self.sae = build_stack(recipes, seeds, d_in, d_out=d_out, skip=skip).to(team.device)
+        self._loss: Callable[..., tuple[Loss, Tensor]] = (
+            self.sae.compiled_loss() if plan.compiled else self.sae.loss
+        )
         learned = [weight for weight in self.sae.parameters() if weight.requires_grad]
         self.optimizer = torch.optim.Adam(learned, lr=0.0, betas=(0.9, 0.999), fused=True)
         # One a member: what is drawn for it does not depend on who else is in its stack.
@@ -155,7 +158,7 @@ class SAETrainer:
         bf16 = self.plan.precision == "bf16"
         for rows in self._parts(len(x)):
             with torch.autocast(x.device.type, torch.bfloat16, enabled=bf16):
-                loss, features = self.sae.loss(x[rows], y[rows], dead)
+                loss, features = self._loss(x[rows], y[rows], dead)
             share = (rows.stop - rows.start) / len(x)
             (share * loss.total().sum()).backward()
             losses.append(share * torch.stack(loss).detach())
