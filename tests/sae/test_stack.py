@@ -96,6 +96,7 @@ def test_processes_keep_one_penalty(tmp_path: Path) -> None:
         "    for _ in range(plan.steps):\n"
         "        trainer.update(NO_PLACE.expand(32, 2), planted(32, rows))\n"
         f"    torch.save(trainer.sae.state_dict(), {str(tmp_path)!r} + f'/{{crew.rank}}.pt')\n"
+        "    crew.wait()\n"
     )
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
