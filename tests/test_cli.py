@@ -342,6 +342,11 @@ def test_a_sweep_that_does_not_fit_is_refused(
     command = ["sweep", "--out", str(tmp_path / "x"), "--model", str(home / "gpt")]
     command += ["--site", "resid_post.1", "--games", "40"]
     assert "GiB are free" in refused([*command, "--width", "64", "--memory", "0.0001"], capsys)
+    # What no machine has is refused before any of it is asked for.
+    assert "GiB are free" in refused([*command, "--width", str(10**10)], capsys)
+    assert "it must be above 0" in refused([*command, "--width", "64", "--memory", "-1"], capsys)
+    alone = ["train-sae", *command[1:], "topk", "--width", str(10**10)]
+    assert "a smaller --width, --batch or --window" in refused(alone, capsys)
     assert "no architecture 'lstm'" in refused([*command, "--architectures", "lstm"], capsys)
     assert "at most the width, 8" in refused([*command, "--width", "8"], capsys)
     assert not (tmp_path / "x").exists()

@@ -1,6 +1,7 @@
 """OthelloLens: Othello-GPT opened up, and judged against exact board truth."""
 
 from . import concepts
+from .activations.harvest import Harvest
 from .activations.mixing import Mixer
 from .activations.reader import Reader
 from .activations.rows import Rows, SiteRows, read_rows
@@ -105,6 +106,7 @@ __all__ = [
     "Games",
     "Gated",
     "GatedPAnneal",
+    "Harvest",
     "IllegalMoveError",
     "InputError",
     "Judgement",

@@ -1,5 +1,6 @@
 """A saved thing: a folder of config.json, safetensors files and where it came from."""
 
+import errno
 import hashlib
 import json
 import os
@@ -19,6 +20,8 @@ from torch import Tensor
 from .errors import InputError
 
 CONFIG = "config.json"
+_FULL = 1 << 16
+# Bytes: a disk with less room than this is full.
 
 
 def refuse_existing(path: Path, *, unless: str | None = None) -> None:
@@ -35,6 +38,26 @@ def refuse_existing(path: Path, *, unless: str | None = None) -> None:
         raise InputError(f"{path} exists: choose another name or remove it first")
     if path.exists() and unless is not None and not (path / unless).is_file():
         raise InputError(f"{path} exists and holds no {unless}: it is not replaced")
+
+
+def is_full(error: OSError) -> bool:
+    """Whether there is no room on a disk, or none left for this user."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+@contextmanager
+def disk_that_may_fill_up(kept: Callable[[], str]) -> Generator[None]:
+    """Say in one line that the disk is full, and what is kept.
+
+    Raises:
+        InputError: it is, with what `kept` says then.
+    """
+    try:
+        yield
+    except OSError as error:
+        if is_full(error):
+            raise InputError(f"the disk is full: {kept()}") from None
+        raise
 
 
 @contextmanager
@@ -70,12 +93,21 @@ def new_folder(path: Path, *, replace: str | None = None) -> Generator[Path]:
 
 
 def write_file(path: Path, write: Callable[[Path], object]) -> None:
-    """Write a file in one step: `write` gets a temporary path, which is then renamed to `path`."""
+    """Write a file in one step: `write` gets a temporary path, which is then renamed to `path`.
+
+    Raises:
+        OSError: what the system says; that the disk is full, also where `write` hides it.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     work = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         write(work)
         work.replace(path)
+    except (RuntimeError, SafetensorError) as error:
+        # torch and safetensors lose the system's own words on the way.
+        if f"os error {errno.ENOSPC}" in str(error) or shutil.disk_usage(path.parent).free < _FULL:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from None
+        raise
     finally:
         work.unlink(missing_ok=True)
 

@@ -1,6 +1,7 @@
 """The command line: one function a verb; options are made from their signatures."""
 
 import sys
+import warnings
 import webbrowser
 from collections.abc import Callable
 from dataclasses import asdict
@@ -11,7 +12,7 @@ from typing import Annotated, Literal
 import tyro
 from tqdm import tqdm
 
-from .artifact import refuse_existing
+from .artifact import is_full, refuse_existing
 from .causaltests import causal
 from .conceptslist import concepts
 from .demo import demo
@@ -246,6 +247,7 @@ VERBS: dict[str, Callable[..., None]] = {
 def main(args: list[str] | None = None) -> None:
     """Run a verb. Exit status 0: done; 2: bad input, one line on standard error; 1: our failure."""
     keep_memory()
+    warnings.showwarning = _warn
     try:
         tyro.extras.subcommand_cli_from_dict(
             VERBS,
@@ -257,6 +259,18 @@ def main(args: list[str] | None = None) -> None:
     except InputError as error:
         tqdm.write(f"othellolens: {error}", file=sys.stderr)
         raise SystemExit(2) from None
+    except OSError as error:
+        if not is_full(error):
+            raise
+        where = f" ({error.filename})" if error.filename else ""
+        tqdm.write(
+            f"othellolens: the disk is full{where}: make room, say it again", file=sys.stderr
+        )
+        raise SystemExit(2) from None
+
+
+def _warn(message: Warning | str, *_: object) -> None:
+    tqdm.write(f"othellolens: {message}", file=sys.stderr)
 
 
 def _effort(lens: Lens) -> tuple[Recipe, SAEPlan]:

@@ -5,25 +5,25 @@ from typing import Annotated
 
 import tyro
 
+from .activations.harvest import Harvest
 from .activations.part import Part
-from .activations.sources import Source
-from .activations.stored import Stored
 from .gpt.parallel import team
 from .gpt.runs import load_gpt
 from .gpt.sites import Site
-from .runs import games_of
 from .sae.batch_topk import BatchTopK
 from .sae.gated import Gated
 from .sae.gated_p_anneal import GatedPAnneal
 from .sae.jump_relu import JumpRelu
 from .sae.matryoshka import Matryoshka
+from .sae.needs import needs
 from .sae.p_anneal import PAnneal
 from .sae.plan import SAEPlan, SAEStep
 from .sae.prolu import ProLU
 from .sae.relu import Relu
-from .sae.runs import check_new, played, train_saes
+from .sae.runs import check_new, train_saes
 from .sae.topk import TopK
 from .sae.training import Member
+from .sweeps import source_for
 from .terminal import Progress
 
 Architecture = (
@@ -50,6 +50,7 @@ def train_sae(
     stored: Path | None = None,
     sae: Architecture = BatchTopK(),  # noqa: B008
     plan: SAEPlan = SAEPlan(),  # noqa: B008
+    harvest: Harvest = Harvest(),  # noqa: B008
     seed: int = 0,
     resume: bool = False,
     device: str | None = None,
@@ -71,6 +72,7 @@ def train_sae(
         stored: a folder of stored activations to read instead of playing games.
         sae: the architecture with its hyper-parameters.
         plan: how long and how.
+        harvest: how the model is read.
         seed: of weights, mixing and random games.
         resume: go on with the training in the run folder.
         device: cpu or cuda; by default a GPU if there is one.
@@ -90,19 +92,18 @@ def train_sae(
         if crew.leads and not resume:
             check_new(out)
         player = load_gpt(model).to(crew.device)
-        source: Source = (
-            played(player, [member], games_of(games, seed), plan)
-            if stored is None
-            else Stored(stored, player, member.sites)
-        )
+        source = source_for(player, [member], games, stored, plan, harvest, seed)
+        part = source if crew.size == 1 else Part(source, crew.rank, crew.size)
+        needs([member], part, plan, crew, harvest).check(crew.free)
         train_saes(
             [member],
-            source if crew.size == 1 else Part(source, crew.rank, crew.size),
+            part,
             plan,
             out,
             seed=seed,
             resume=resume,
             team=crew,
+            harvest=harvest,
             checkpoint_every=checkpoint_every,
             log_every=log_every,
             wandb=wandb,

@@ -1,14 +1,12 @@
 """The verb `sweep`: many SAEs over one stream of activations, judged on equal terms."""
 
-import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-import torch
-
+from .activations.harvest import Harvest
 from .activations.sources import Source
 from .activations.stored import Stored
 from .artifact import read_json, write_file, write_json
@@ -24,9 +22,10 @@ from .report.pareto import Point, pareto_svg
 from .runs import HELD_SEED, apart, games_of
 from .sae.files import load_sae
 from .sae.grid import ALL, grid
+from .sae.needs import Needs, gib, needs
 from .sae.plan import SAEPlan
 from .sae.runs import BEGUN, check_new, played, train_saes
-from .sae.training import Member, Training
+from .sae.training import Member
 from .terminal import Progress, say, table, write_result
 
 RESULTS = "results.json"
@@ -51,6 +50,7 @@ def sweep(
     stored: Path | None = None,
     held: str = "300",
     plan: SAEPlan = SAEPlan(rows=1_000_000),  # noqa: B008
+    harvest: Harvest = Harvest(),  # noqa: B008
     mixing_seed: int = 0,
     resume: bool = False,
     device: str | None = None,
@@ -79,6 +79,7 @@ def sweep(
         stored: a folder of stored activations to read instead of playing games.
         held: a file of games to judge on, or how many random ones to make.
         plan: how long and how, for all.
+        harvest: how the model is read.
         mixing_seed: of the mixing of rows, and of the random games.
         resume: go on with the sweep in OUT.
         device: cpu or cuda; by default a GPU if there is one.
@@ -87,6 +88,8 @@ def sweep(
         wandb: a project of Weights & Biases that gets the log, too.
         json: file for the results ("-": standard output); they are in OUT/results.json anyway.
     """
+    if memory is not None and not memory > 0:
+        raise InputError(f"memory is {memory:g} GiB: it must be above 0")
     sites = [Site.parse(name) for name in site]
     names = ALL if architectures == ("all",) else architectures
     members = grid(
@@ -101,11 +104,26 @@ def sweep(
         if not mine:
             raise InputError(f"{len(members)} SAEs cannot be shared by {crew.size} processes")
         alone = Team(crew.device)
-        source = _source(player.to(crew.device), mine, games, stored, plan, mixing_seed)
+        on = player.to(crew.device)
+        source = source_for(on, mine, games, stored, plan, harvest, mixing_seed)
         apart(Games(test.moves[:0], source.origin), test)
         folder = out if crew.size == 1 else out / f"process-{crew.rank}"
-        _state(Training(mine, source, plan, seed=mixing_seed, team=alone), mine, crew, memory)
-        _train(mine, source, plan, folder, mixing_seed, resume, alone, checkpoint_every, wandb)
+        _state(needs(mine, source, plan, alone, harvest), mine, plan, crew, memory)
+        progress = Progress()
+        train_saes(
+            mine,
+            source,
+            plan,
+            folder,
+            seed=mixing_seed,
+            resume=resume,
+            team=alone,
+            harvest=harvest,
+            checkpoint_every=checkpoint_every,
+            wandb=wandb,
+            watch=lambda steps: progress("sweep", next(iter(steps.values())).step, plan.steps),
+        )
+        progress.close()
         crew.wait()
         if crew.leads:
             _gather(out, crew.size)
@@ -117,73 +135,38 @@ def _number(value: float) -> int | float:
     return int(value) if value.is_integer() else value
 
 
-def _source(
+def source_for(
     model: GPT,
     members: Sequence[Member],
     games: str,
     stored: Path | None,
     plan: SAEPlan,
+    harvest: Harvest,
     seed: int,
 ) -> Source:
+    """The rows that members learn from: stored ones, or those of games that are played.
+
+    Raises:
+        InputError: no games, or the stored rows are of another model or other sites.
+    """
     if stored is None:
-        return played(model, members, games_of(games, seed), plan)
+        return played(model, members, games_of(games, seed), plan, harvest)
+    harvest.check_stored()
     sites = dict.fromkeys(site for member in members for site in member.sites)
     return Stored(stored, model, tuple(sites))
 
 
 def _state(
-    training: Training, members: Sequence[Member], crew: Team, allowed: float | None
+    needed: Needs, members: Sequence[Member], plan: SAEPlan, crew: Team, allowed: float | None
 ) -> None:
     """Say what is about to happen; refuse what does not fit into memory."""
-    needed, free = training.bytes, _free(crew) if allowed is None else int(allowed * 2**30)
-    stacks = len(training.groups)
+    free = crew.free if allowed is None else int(allowed * 2**30)
     if crew.leads:
         say(
-            f"{len(members)} SAEs in {stacks} stacks, {training.plan.steps:,} steps of"
-            f" {training.plan.batch:,} rows; about {needed / 2**30:.1f} GiB of"
-            f" {free / 2**30:.1f} GiB"
+            f"{len(members)} SAEs in {needed.stacks} stacks, {plan.steps:,} steps of"
+            f" {plan.batch:,} rows; about {gib(needed.bytes)} of {gib(free)}"
         )
-    if needed > free:
-        raise InputError(
-            f"this needs about {needed / 2**30:.1f} GiB and {free / 2**30:.1f} GiB are free: take"
-            " fewer SAEs at once, a smaller --plan.batch or a smaller --plan.window"
-        )
-
-
-def _free(crew: Team) -> int:
-    if crew.device.type == "cuda":
-        return torch.cuda.mem_get_info(crew.device)[0]
-    try:
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // crew.size
-    except (AttributeError, ValueError, OSError):
-        return 2**62
-
-
-def _train(
-    members: Sequence[Member],
-    source: Source,
-    plan: SAEPlan,
-    folder: Path,
-    seed: int,
-    resume: bool,
-    crew: Team,
-    checkpoint_every: int | None,
-    wandb: str | None,
-) -> None:
-    progress = Progress()
-    train_saes(
-        members,
-        source,
-        plan,
-        folder,
-        seed=seed,
-        resume=resume,
-        team=crew,
-        checkpoint_every=checkpoint_every,
-        wandb=wandb,
-        watch=lambda steps: progress("sweep", next(iter(steps.values())).step, plan.steps),
-    )
-    progress.close()
+    needed.check(free)
 
 
 def _gather(out: Path, processes: int) -> None:

@@ -67,7 +67,7 @@ def test_a_planted_dictionary_is_recovered(name: str) -> None:
     torch.testing.assert_close(sae.W_dec.norm(dim=1), torch.ones(WIDTH))
 
 
-def test_the_decoder_has_unit_norm_after_every_step() -> None:
+def test_the_decoder_has_unit_norm_after_every_step_and_momentum_none_along_it() -> None:
     plan = SAEPlan(rows=20_000, batch=1000, lr=1e-2)
 
     def watch(trainer: SAETrainer) -> None:
@@ -75,7 +75,12 @@ def test_the_decoder_has_unit_norm_after_every_step() -> None:
 
         def checked(*batch: torch.Tensor) -> object:
             told = update(*batch)
-            torch.testing.assert_close(trainer.sae.W_dec.norm(dim=1), torch.ones(WIDTH))
+            rows = trainer.sae.W_dec.detach()
+            torch.testing.assert_close(rows.norm(dim=1), torch.ones(WIDTH))
+            momentum = trainer.optimizer.state[trainer.sae.W_dec]["exp_avg"]
+            assert float(momentum.norm()) > 0
+            along = (momentum * rows).sum(1).abs()
+            assert bool((along <= 1e-5 * momentum.norm(dim=1)).all())
             return told
 
         trainer.update = checked  # pyright: ignore

@@ -1,6 +1,7 @@
 """Many SAEs over one stream: what is shared, what is saved, and what is refused."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,12 +10,13 @@ from reference.planted import NO_PLACE
 from reference.tiny import tiny_model
 
 from othellolens.activations.mixing import Mixer
-from othellolens.activations.rows import Rows
+from othellolens.activations.rows import Rows, SiteRows
 from othellolens.activations.sources import Played
 from othellolens.errors import InputError
 from othellolens.gpt.model import GPT
 from othellolens.gpt.sites import Site
 from othellolens.othello.games import Games, random_games
+from othellolens.sae.autoencoder import Recipe
 from othellolens.sae.batch_topk import BatchTopK
 from othellolens.sae.files import load_sae
 from othellolens.sae.gated import Gated
@@ -212,9 +214,73 @@ def test_rows_that_are_not_finite_stop_the_training() -> None:
     learning.update(at, x)
     x[3:5] = float("nan")
     x[9, 1] = float("inf")
-    with pytest.raises(InputError, match="step 2: 3 rows are not finite.*game 5, ply 3"):
+    places = "game 5 ply 3, game 5 ply 4, game 5 ply 9; mend"
+    with pytest.raises(InputError, match=f"step 2: 3 of 16 rows are NaN or infinite: {places}"):
         learning.update(at, x)
     assert learning.done == 1
+    x[:] = float("-inf")
+    with pytest.raises(InputError, match="16 of 16 rows .* game 5 ply 4 and 11 more; mend"):
+        learning.update(at, x)
+
+
+def spoilt(player: GPT, games: Games, after: int) -> Played:
+    """A source that leaves out to say that its rows are bad, from the window of `after` on."""
+    rows = source(player, games)
+    read, asked = rows.window, list[int]()
+
+    def window(number: int) -> SiteRows:
+        asked.append(number)
+        found = read(number)
+        if len(asked) > after:
+            found.x[SITE][7] = float("nan")
+        return found
+
+    rows.window = window  # pyright: ignore
+    return rows
+
+
+def test_a_bad_row_is_told_with_its_step_wherever_it_comes_from(
+    player: GPT, played_games: Games, tmp_path: Path
+) -> None:
+    bad, plan = spoilt(player, played_games, 0), replace(PLAN, rows=64 * 250)
+    with pytest.raises(InputError, match=r"step \d+: 1 of 64 rows .* game 0 ply 7; mend"):
+        train_saes(members(), bad, plan, tmp_path / "run", checkpoint_every=1)
+    model = tiny_model()
+    with torch.no_grad():
+        model.pos_embed.W_pos[57] = float("inf")
+    first = Site("resid_pre", 0)
+    with pytest.raises(InputError, match=r"^step 1: resid_pre\.0: \d+ of .* game \d+ ply 57, game"):
+        train_sae(TopK(16, k=3), model, first, played_games, plan=PLAN)
+
+
+def test_bad_rows_settle_no_threshold(player: GPT, played_games: Games) -> None:
+    """The rows after the last step, on which thresholds are settled, are looked at too."""
+    rows = source(player, played_games)
+    training = Training(members(), rows, PLAN)
+    list(training.steps())
+    training._batches = None  # pyright: ignore
+    rows.window = spoilt(player, played_games, 0).window  # pyright: ignore
+    with pytest.raises(InputError, match="after step 40: resid_post.0: .*game 0 ply 7"):
+        list(training.finish())
+
+
+@pytest.mark.parametrize("recipe", [TopK(8, k=2), Relu(8), Gated(8, l0=3)], ids=str)
+def test_a_training_that_runs_away_is_stopped(recipe: Recipe) -> None:
+    plan = SAEPlan(rows=64 * 16, batch=16, lr=1e38, warmup=0.0, dead_after=16)
+    x = torch.randn(16, 4, generator=torch.Generator().manual_seed(0))
+    stream = [Rows(NO_PLACE.expand(16, 2), x)] * plan.steps
+    with pytest.raises(InputError, match=r"step \d+: the loss is (nan|inf): take a smaller lr"):
+        list(SAETrainer(recipe, 4, plan).steps(stream))
+
+
+def test_of_a_stack_the_one_that_runs_away_is_named(player: GPT, played_games: Games) -> None:
+    training = Training(members(), source(player, played_games), PLAN)
+    steps = training.steps()
+    next(steps)
+    with torch.no_grad():
+        training.groups[0].trainer.sae.W_dec[2] = float("nan")
+    with pytest.raises(InputError, match="^d: step 2: the loss is nan"):
+        next(steps)
 
 
 def test_a_stream_that_ends_early_is_told() -> None:
@@ -226,11 +292,29 @@ def test_a_stream_that_ends_early_is_told() -> None:
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [({"rows": 0}, "rows must be"), ({"batch": 0}, "batch must be"), ({"decay": 1.5}, "decay is")],
+    [
+        ({"rows": 0}, "rows must be"),
+        ({"batch": 0}, "batch must be"),
+        ({"decay": 1.5}, "decay is"),
+        ({"dead_after": 0}, "dead_after is 0: it is a number of rows, 1 or more"),
+        ({"dead_after": -1}, "dead_after is -1"),
+        ({"lr": float("inf")}, "lr not below"),
+        ({"lr": -1.0}, "lr not below"),
+        ({"clip": 0.0}, "clip must be above 0"),
+    ],
 )
 def test_a_plan_that_cannot_be_is_refused(change: dict[str, float], message: str) -> None:
     with pytest.raises(InputError, match=message):
         SAEPlan(**change)
+
+
+@pytest.mark.parametrize("interval", [{"log_every": 0}, {"checkpoint_every": -1}], ids=str)
+def test_an_interval_of_no_steps_is_refused(
+    interval: dict[str, int], player: GPT, played_games: Games, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match="it is a number of steps, 1 or more"):
+        train_saes(members(), source(player, played_games), PLAN, tmp_path / "run", **interval)
+    assert not (tmp_path / "run").exists()
 
 
 def test_the_learning_rate_rises_stays_and_falls() -> None:

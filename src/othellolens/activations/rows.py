@@ -15,6 +15,9 @@ from ..othello.games import Games
 from ..othello.squares import NO_MOVE
 from .reader import Reader
 
+_NAMED = 5
+# Bad rows that a message names.
+
 
 @dataclass(frozen=True)
 class Rows:
@@ -67,6 +70,16 @@ class SiteRows:
         if site not in self.x:
             raise InputError(f"{site} was not read, only {', '.join(map(str, self.x))}: add it")
         return Rows(self.at, self.x[site])
+
+
+def not_finite(at: Int32[Tensor, "position 2"], x: Float[Tensor, "position _"]) -> str | None:
+    """Which rows hold a NaN or an infinity, in words, the first few by name; None if none does."""
+    bad = (~torch.isfinite(x)).any(1).nonzero()[:, 0].cpu()
+    if not len(bad):
+        return None
+    places = ", ".join(f"game {game} ply {ply}" for game, ply in at[bad[:_NAMED]].tolist())
+    more = f" and {len(bad) - _NAMED:,} more" if len(bad) > _NAMED else ""
+    return f"{len(bad):,} of {len(x):,} rows are NaN or infinite: {places}{more}"
 
 
 def same_rows(a: Int32[Tensor, "position 2"], b: Int32[Tensor, "row 2"]) -> None:

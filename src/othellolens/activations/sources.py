@@ -10,7 +10,7 @@ from ..gpt.model import GPT
 from ..gpt.sites import Site
 from ..othello.games import Games
 from .reader import Reader
-from .rows import SiteRows, site_rows
+from .rows import SiteRows, not_finite, site_rows
 
 
 @runtime_checkable
@@ -132,8 +132,8 @@ class Played:
         """The rows of a window, on the model's device.
 
         Raises:
-            InputError: no such window; an activation is NaN or infinite, with its site, game and
-                ply; a game cannot be read.
+            InputError: no such window; activations are NaN or infinite, with their site, games and
+                plies; a game cannot be read.
         """
         check_window(self, number)
         (start, stop), rows, device = self._cuts[number], self._rows[number], self.model.device
@@ -169,11 +169,9 @@ def _cuts(count: int, window: int) -> list[tuple[int, int]]:
 
 def _finite(rows: SiteRows) -> SiteRows:
     for site, x in rows.x.items():
-        good = x.isfinite().all(1)
-        if not bool(good.all()):
-            game, ply = rows.at[int((~good).nonzero()[0])].tolist()
+        if wrong := not_finite(rows.at, x):
             raise InputError(
-                f"{site}, game {game}, ply {ply}: an activation is NaN or infinite; look for such"
-                " weights in the model, and read it in fp32 if this was bf16"
+                f"{site}: {wrong}; look for such weights in the model, and read it in fp32 if this"
+                " was bf16"
             )
     return rows

@@ -5,11 +5,9 @@ after each. Window i lies in `at-00000i.npy`, int32 (game, ply), and `resid_post
 each site, bfloat16 as the int16 of its bits. Shards are written in one step.
 """
 
-import errno
 import hashlib
 import shutil
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..artifact import CONFIG, provenance, refuse_existing, write_file
+from ..artifact import CONFIG, disk_that_may_fill_up, provenance, refuse_existing, write_file
 from ..errors import InputError
 from ..gpt.fingerprint import fingerprint
 from ..gpt.model import GPT
@@ -79,7 +77,7 @@ def store_rows(
         refuse_existing(out)
     lacking = _lacking(out, manifest)
     _check_room(out, sum(_window_bytes(source, number, dtype) for number in lacking))
-    with _disk_that_may_fill_up(out):
+    with disk_that_may_fill_up(lambda: _kept(out)):
         _begin(out, manifest)
         for number in lacking:
             _write_window(out, number, source.window(number), dtype)
@@ -234,18 +232,10 @@ def _check_room(out: Path, needed: int) -> None:
         )
 
 
-@contextmanager
-def _disk_that_may_fill_up(out: Path) -> Generator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        held = Manifest.read(out) if (out / CONFIG).exists() else None
-        kept = f"{held.done} of {sum(held.rows)} rows" if held else "nothing"
-        raise InputError(
-            f"the disk is full: {kept} in {out} can be read; make room and go on with resume=True"
-        ) from None
+def _kept(out: Path) -> str:
+    held = Manifest.read(out) if (out / CONFIG).exists() else None
+    what = f"{held.done} of {sum(held.rows)} rows" if held else "nothing"
+    return f"{what} in {out} can be read; make room and go on with resume=True"
 
 
 def _begin(out: Path, manifest: Manifest) -> None:

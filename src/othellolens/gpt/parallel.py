@@ -8,6 +8,7 @@ import os
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 import torch.distributed as dist
@@ -30,6 +31,13 @@ class Team:
     def leads(self) -> bool:
         """Whether this is the process that writes, logs and shows."""
         return self.rank == 0
+
+    @property
+    def free(self) -> int:
+        """Bytes of memory that are free on its device, or its share of them on a CPU."""
+        if self.device.type == "cuda":
+            return torch.cuda.mem_get_info(self.device)[0]
+        return _available() // self.size
 
     def share(self, batch: int) -> int:
         """Games (or rows) of a batch that are each process's own.
@@ -96,6 +104,16 @@ def team(device: str | None = None) -> Generator[Team]:
     finally:
         if began:
             dist.destroy_process_group()
+
+
+def _available() -> int:
+    """Bytes that the system can give without swapping; very many where it does not say."""
+    try:
+        # Free pages alone would leave out what the system caches and gives back when asked.
+        text = Path("/proc/meminfo").read_text()
+        return int(text.split("MemAvailable:")[1].split()[0]) * 1024
+    except (OSError, IndexError, ValueError):
+        return 2**62
 
 
 def _place(device: str | None, local: int | None) -> torch.device:

@@ -12,8 +12,9 @@ for it is to count axes from the end.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from math import inf
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -76,17 +77,30 @@ class Recipe(ABC):
         return {"type": type(self), "width": self.width}
 
 
+def check_weight(name: str, value: float) -> None:
+    """Refuse a weight of a loss that is negative, NaN or infinite.
+
+    Raises:
+        InputError: naming it.
+    """
+    if not 0 <= value < inf:
+        raise InputError(f"{name} is {value:g}: it must not be negative, nor without end")
+
+
 @dataclass(frozen=True)
 class Sparse(Recipe, ABC):
     """A recipe with k: it keeps a number of features."""
 
     k: int | float = 32
     """Mean number of active features a position."""
+    aux: float = 1 / 32
+    """Weight of the AuxK loss, both losses as fractions of variance."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not 0 < self.k <= self.width:
             raise InputError(f"k is {self.k:g}: it must be from 1 to the width, {self.width}")
+        check_weight("aux", self.aux)
 
     @property
     def sparsity_target(self) -> int | float | None:
@@ -107,8 +121,7 @@ class Penalised(Recipe, ABC):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.penalty >= 0:
-            raise InputError(f"penalty is {self.penalty:g}: it must not be negative")
+        check_weight("penalty", self.penalty)
         if self.l0 is not None and not 0 < self.l0 <= self.width:
             raise InputError(
                 f"l0 is {self.l0:g}: a mean number of active features is above 0 and at most the"
@@ -137,6 +150,10 @@ class SparseAutoencoder(Autoencoder):
     """The SAELens architecture that encodes as this one does in eval mode."""
     resampled: ClassVar[bool] = False
     """Whether the training loop gives dead features a new start (see `sae.dead`)."""
+    compiles: ClassVar[bool] = True
+    """Whether `SAEPlan.compiled` compiles its loss."""
+    uncompiled: ClassVar[tuple[str, ...]] = ()
+    """Names of the modules inside that are run as they are, between what is compiled."""
     separable: bool = False
     """Whether the loss of a batch is the mean of the losses of its parts; see `SAETrainer`."""
     saved: ClassVar[tuple[str, ...]] = ("W_enc", "b_enc", "W_dec", "b_dec")
@@ -197,6 +214,15 @@ class SparseAutoencoder(Autoencoder):
             y: what is to be rebuilt; x itself but for transcoders.
             dead: which features have been silent for long.
         """
+
+    def compiled_loss(self) -> Callable[..., tuple[Loss, Tensor]]:
+        """`loss`, compiled where that pays."""
+        if not self.compiles:
+            return self.loss
+        for name in self.uncompiled:
+            part: nn.Module = getattr(self, name)
+            part.forward = torch.compiler.disable(part.forward)
+        return torch.compile(self.loss)
 
     def weight(self) -> Float[Tensor, "..."]:
         """Of the sparsity penalty now, one a member: it rises from 0 as the training begins."""
@@ -276,8 +302,12 @@ class SparseAutoencoder(Autoencoder):
     def remove_parallel_gradient(self) -> None:
         """Drop the part of the decoder's gradient that would change the norm of its rows."""
         if self.W_dec.grad is not None:
-            along = (self.W_dec.grad * self.W_dec).sum(-1, keepdim=True)
-            self.W_dec.grad.sub_(along * self.W_dec)
+            self.remove_parallel(self.W_dec.grad)
+
+    @torch.no_grad()
+    def remove_parallel(self, change: Float[Tensor, "... feature d_out"]) -> None:
+        """Drop the part of a change of the decoder that lies along its rows, in place."""
+        change.sub_((change * self.W_dec).sum(-1, keepdim=True) * self.W_dec)
 
     @torch.no_grad()
     def normalize_decoder(self) -> None:

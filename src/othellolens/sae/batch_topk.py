@@ -24,9 +24,6 @@ from .selection import cut
 class BatchTopK(Sparse):
     """The k largest activations a position, on average over the batch."""
 
-    aux: float = 1 / 32
-    """Weight of the AuxK loss, both losses as fractions of variance."""
-
     def build(
         self, d_in: int, *, d_out: int | None = None, skip: bool = False, seed: int = 0
     ) -> "BatchTopKSAE":
@@ -38,6 +35,7 @@ class BatchTopKSAE(SparseAutoencoder):
 
     architecture: ClassVar[str] = "batchtopk"
     saved_as: ClassVar[str] = "jumprelu"
+    compiles: ClassVar[bool] = False
     saved: ClassVar[tuple[str, ...]] = ("W_enc", "b_enc", "W_dec", "b_dec", "threshold")
     offsets: ClassVar[tuple[str, ...]] = ("b_enc", "threshold")
     threshold: Tensor

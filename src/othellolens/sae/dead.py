@@ -1,5 +1,7 @@
 """Features that never fire: counting them, and giving them a new start."""
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
@@ -30,7 +32,7 @@ def resample(
     x: Float[Tensor, "... position d_in"],
     y: Float[Tensor, "... position d_out"],
     optimizer: torch.optim.Optimizer,
-    generator: torch.Generator,
+    generators: Sequence[torch.Generator],
 ) -> None:
     """Point dead features at inputs that the SAE reconstructs badly (Bricken et al. 2023).
 
@@ -42,10 +44,11 @@ def resample(
     error = y - sae.reconstruct(x)
     seen = sae.centred(x) if sae.transcodes else error
     if sae.members is None:
-        _resample(sae, (), dead, seen, error, optimizer, generator)
+        _resample(sae, (), dead, seen, error, optimizer, generators[0])
         return
     for member in range(sae.members):
         of_member = seen[member] if seen.dim() == 3 else seen
+        generator = generators[member]
         _resample(sae, (member,), dead[member], of_member, error[member], optimizer, generator)
 
 

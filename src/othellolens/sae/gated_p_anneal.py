@@ -43,6 +43,7 @@ class GatedPAnnealSAE(Gate):
     """See the head of this file."""
 
     architecture: ClassVar[str] = "gated_p_anneal"
+    uncompiled: ClassVar[tuple[str, ...]] = ("power",)
 
     def __init__(self, recipes: Sequence[GatedPAnneal], weights: Weights) -> None:
         super().__init__(recipes, weights)

@@ -12,6 +12,7 @@ Loss = mean |x^ - x|^2 + sparsity + a push for dead features, in one of three fo
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -41,9 +42,9 @@ class JumpRelu(Penalised):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not (self.bandwidth > 0 and self.threshold >= 0 and self.push >= 0):
+        if not (0 < self.bandwidth < inf and 0 <= self.threshold < inf and 0 <= self.push < inf):
             raise InputError(
-                "bandwidth must be above 0, threshold and push not below:"
+                "bandwidth must be above 0, threshold and push not below, and none without end:"
                 f" got {self.bandwidth:g}, {self.threshold:g}, {self.push:g}"
             )
         if self.form == "target" and self.l0 is None:

@@ -24,14 +24,13 @@ from .selection import cut, keep_largest
 class Matryoshka(Sparse):
     """BatchTopK whose first features must do alone."""
 
-    aux: float = 1 / 32
-    """Weight of the AuxK loss, both losses as fractions of variance."""
     levels: tuple[float, ...] = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0)
     """Shares of the features that must each do alone, rising to 1."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        sizes = self.sizes
+        bad = not all(0 < level <= 1 for level in self.levels)
+        sizes = () if bad else self.sizes
         rising = all(a < b for a, b in zip(sizes, sizes[1:], strict=False))
         if not sizes or sizes[-1] != self.width or sizes[0] < 1 or not rising:
             raise InputError(
@@ -58,6 +57,7 @@ class MatryoshkaSAE(SparseAutoencoder):
 
     architecture: ClassVar[str] = "matryoshka"
     saved_as: ClassVar[str] = "jumprelu"
+    compiles: ClassVar[bool] = False
     saved: ClassVar[tuple[str, ...]] = ("W_enc", "b_enc", "W_dec", "b_dec", "threshold")
     offsets: ClassVar[tuple[str, ...]] = ("b_enc", "threshold")
     threshold: Tensor

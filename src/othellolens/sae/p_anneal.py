@@ -57,6 +57,7 @@ class PAnnealSAE(SparseAutoencoder):
     """See the head of this file."""
 
     architecture: ClassVar[str] = "p_anneal"
+    uncompiled: ClassVar[tuple[str, ...]] = ("power",)
     saved_as: ClassVar[str] = "standard"
     resampled: ClassVar[bool] = True
 

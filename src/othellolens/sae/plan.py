@@ -1,6 +1,7 @@
 """How long and how an SAE is trained, and what is reported of each step."""
 
 from dataclasses import dataclass
+from math import inf
 from typing import Literal, NamedTuple
 
 from ..errors import InputError
@@ -30,6 +31,8 @@ class SAEPlan:
     """Share of the steps in which dead features are resampled, where the architecture needs it."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """Of the products; weights, optimiser and losses are float32 either way."""
+    compiled: bool = False
+    """Compile the loss, of kinds without a k: some 20 seconds once; needs a C++ compiler."""
 
     def __post_init__(self) -> None:
         for name in ("rows", "batch", "window"):
@@ -38,8 +41,10 @@ class SAEPlan:
         for name in ("warmup", "decay", "resample_until"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"{name} is a share from 0 to 1, not {getattr(self, name)}")
-        if not self.clip > 0 or (self.lr is not None and not self.lr >= 0):
+        if not self.clip > 0 or (self.lr is not None and not 0 <= self.lr < inf):
             raise InputError(f"clip must be above 0 and lr not below: got {self.clip}, {self.lr}")
+        if self.dead_after is not None and self.dead_after < 1:
+            raise InputError(f"dead_after is {self.dead_after}: it is a number of rows, 1 or more")
 
     @property
     def steps(self) -> int:

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from ..activations.crowding import mixable
+from ..activations.harvest import Harvest
 from ..activations.sources import Played, Source
-from ..artifact import read_json, refuse_existing, write_json
+from ..artifact import disk_that_may_fill_up, read_json, refuse_existing, write_json
 from ..errors import InputError
 from ..gpt.logs import RunLog, check_wandb
 from ..gpt.model import GPT
@@ -37,6 +38,7 @@ def train_sae(
     target: Site | None = None,
     skip: bool = False,
     plan: SAEPlan | None = None,
+    harvest: Harvest = Harvest(),  # noqa: B008
     seed: int = 0,
     watch: Callable[[SAEStep], object] = lambda _: None,
 ) -> SparseAutoencoder:
@@ -50,6 +52,7 @@ def train_sae(
         target: where what it is to rebuild is read; it is then a transcoder.
         skip: give the transcoder a linear path beside its features.
         plan: how long and how.
+        harvest: how the model is read.
         seed: of the weights and of the mixing.
         watch: called with every step.
 
@@ -62,14 +65,20 @@ def train_sae(
     """
     plan = plan or SAEPlan()
     member = Member("sae", recipe, site, seed, target, skip)
-    source = played(model, [member], games, plan)
-    training = Training([member], source, plan, seed=seed)
+    source = played(model, [member], games, plan, harvest)
+    training = Training([member], source, plan, seed=seed, harvest=harvest)
     for steps in training.steps():
         watch(steps["sae"])
     return next(training.finish())[1]
 
 
-def played(model: GPT, members: Sequence[Member], games: Games, plan: SAEPlan) -> Played:
+def played(
+    model: GPT,
+    members: Sequence[Member],
+    games: Games,
+    plan: SAEPlan,
+    harvest: Harvest = Harvest(),  # noqa: B008
+) -> Played:
     """The source that these members need: every site that one of them reads, in one pass.
 
     Raises:
@@ -78,7 +87,14 @@ def played(model: GPT, members: Sequence[Member], games: Games, plan: SAEPlan) -
     if not len(games):
         raise InputError("there are no games to train on")
     sites = tuple(dict.fromkeys(site for member in members for site in member.sites))
-    return Played(model, sites, games, window=mixable(plan.window, plan.batch))
+    return Played(
+        model,
+        sites,
+        games,
+        window=mixable(plan.window, plan.batch),
+        precision=harvest.harvest_precision,
+        compiled=harvest.harvest_compiled,
+    )
 
 
 def train_saes(
@@ -90,6 +106,7 @@ def train_saes(
     seed: int = 0,
     resume: bool = False,
     team: Team = Team(),  # noqa: B008
+    harvest: Harvest = Harvest(),  # noqa: B008
     checkpoint_every: int | None = None,
     log_every: int = 50,
     wandb: str | None = None,
@@ -107,6 +124,7 @@ def train_saes(
         seed: of the mixing.
         resume: go on with the training in `out`; on a CPU to the same bits as without the break.
         team: the processes that share every batch.
+        harvest: how the source reads, and how far ahead it is to.
         checkpoint_every: steps between checkpoints; by default a twentieth of the training.
         log_every: steps between lines of log.jsonl.
         wandb: a project of Weights & Biases that gets the log, too (pip install wandb).
@@ -116,34 +134,62 @@ def train_saes(
         The folder of each member, in order.
 
     Raises:
-        InputError: `out` exists and `resume` is not asked for, or holds another training;
-            activations that are not finite.
+        InputError: `out` exists and `resume` is not asked for, or holds another training; an
+            interval below 1; activations that are not finite; the disk fills up.
     """
+    _check_intervals(checkpoint_every=checkpoint_every, log_every=log_every)
     if wandb is not None:
         check_wandb()
-    training = Training(members, source, plan, seed=seed, team=team)
+    training = Training(members, source, plan, seed=seed, team=team, harvest=harvest)
     folders = [out / member.name for member in members]
     finished = all((folder / CONFIG).exists() for folder in folders)
-    _begin(training, members, source, out, resume=resume, leads=team.leads)
+    with disk_that_may_fill_up(lambda: _kept(out, folders)):
+        _begin(training, members, source, out, resume=resume, leads=team.leads)
+        team.wait()
+        if resume and finished and not (out / CHECKPOINT).exists():
+            return folders
+        every = checkpoint_every or max(1, plan.steps // 20)
+        log = RunLog(out, wandb=wandb, begun=BEGUN) if team.leads else None
+        _run(training, out, log, watch, every=every, log_every=log_every)
     team.wait()
-    if resume and finished and not (out / CHECKPOINT).exists():
-        return folders
-    every = checkpoint_every or max(1, plan.steps // 20)
-    log = RunLog(out, wandb=wandb, begun=BEGUN) if team.leads else None
+    return folders
+
+
+def _run(
+    training: Training, out: Path, log: RunLog | None, watch: Watch, *, every: int, log_every: int
+) -> None:
+    """Train and save; only the process that leads has a log, and writes."""
+    last = training.plan.steps
     started = time.monotonic() - (log.cut(training.done) if log else 0.0)
     for steps in training.steps():
         if log is None:
             continue
-        if training.done % log_every == 0 or training.done == plan.steps:
+        if training.done % log_every == 0 or training.done == last:
             log.write(_line(steps, time.monotonic() - started))
-        if training.done % every == 0 or training.done == plan.steps:
+        if training.done % every == 0 or training.done == last:
             training.save(out / CHECKPOINT)
         watch(steps)
     if log is not None:
         log.close()
         _save(training, out)
-    team.wait()
-    return folders
+
+
+def _kept(out: Path, folders: Sequence[Path]) -> str:
+    """What a full disk leaves, and what to do."""
+    if not (out / BEGUN).exists():
+        return f"nothing was begun; remove {out}, make room and begin again"
+    whole = sum((folder / CONFIG).exists() for folder in folders)
+    where = "its last checkpoint" if (out / CHECKPOINT).exists() else "the first step"
+    return (
+        f"{whole} of {len(folders)} SAEs in {out} are whole; make room and go on from {where} with"
+        " --resume"
+    )
+
+
+def _check_intervals(**steps: int | None) -> None:
+    for name, value in steps.items():
+        if value is not None and value < 1:
+            raise InputError(f"{name} is {value}: it is a number of steps, 1 or more")
 
 
 def _begin(
@@ -161,6 +207,7 @@ def _begin(
         "seed": training.seed,
         "model": source.model_name,
         "games": source.origin,
+        **({} if training.harvest.plain else {"harvest": training.harvest.told()}),
     }
     if resume:
         _check_same(read_json(out / BEGUN), asked, out)

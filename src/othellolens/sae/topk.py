@@ -23,9 +23,6 @@ from .selection import keep_top
 class TopK(Sparse):
     """The k largest activations at every position."""
 
-    aux: float = 1 / 32
-    """Weight of the AuxK loss, both losses as fractions of variance."""
-
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.k != int(self.k):
@@ -42,6 +39,7 @@ class TopKSAE(SparseAutoencoder):
 
     architecture: ClassVar[str] = "topk"
     saved_as: ClassVar[str] = "topk"
+    compiles: ClassVar[bool] = False
 
     def __init__(self, recipes: Sequence[TopK], weights: Weights) -> None:
         super().__init__(recipes, weights)

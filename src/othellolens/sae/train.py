@@ -1,13 +1,14 @@
 """One training loop for every architecture: a generator that yields a `SAEStep` an update."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from math import isfinite
 from typing import Any
 
 import torch
 from jaxtyping import Float, Int32
 from torch import Tensor
 
-from ..activations.rows import Rows
+from ..activations.rows import Rows, not_finite
 from ..errors import InputError
 from ..gpt.parallel import Team
 from .autoencoder import Loss, Recipe, SparseAutoencoder
@@ -22,6 +23,14 @@ CALIBRATION_ROWS = 65_536
 _PART_BYTES = 1 << 24
 # Features of one part of a batch: what exceeds 32 MiB is handed back to the system after each use,
 # and page-faulted in again.
+
+
+class RunawayError(InputError):
+    """A loss that is not finite any more."""
+
+    def __init__(self, message: str, member: int) -> None:
+        super().__init__(message)
+        self.member = member
 
 
 class SAETrainer:
@@ -47,9 +56,13 @@ class SAETrainer:
             raise InputError("these recipes cannot be trained as one stack: their shapes differ")
         self.plan, self.seeds, self.team = plan, seeds, team
         self.sae = build_stack(recipes, seeds, d_in, d_out=d_out, skip=skip).to(team.device)
+        self._loss: Callable[..., tuple[Loss, Tensor]] = (
+            self.sae.compiled_loss() if plan.compiled else self.sae.loss
+        )
         learned = [weight for weight in self.sae.parameters() if weight.requires_grad]
         self.optimizer = torch.optim.Adam(learned, lr=0.0, betas=(0.9, 0.999), fused=True)
-        self.generator = torch.Generator().manual_seed(seeds[0])
+        # One a member: what is drawn for it does not depend on who else is in its stack.
+        self.generators = [torch.Generator().manual_seed(seed) for seed in seeds]
         self.silence = Silence(self.sae.W_dec)
         self.steering = Steering(self.sae, plan.steps)
         self.scale_in = self.scale_out = 0.0
@@ -88,7 +101,7 @@ class SAETrainer:
             What is reported of each member.
 
         Raises:
-            InputError: a row is not finite.
+            InputError: a row is not finite, or the loss is not any more.
         """
         device = self.sae.W_dec.device
         x = self._checked(at, x.to(device, torch.float32))
@@ -100,14 +113,10 @@ class SAETrainer:
         return self._update(x, x if same else y * self.scale_out)
 
     def _checked(self, at: Tensor, x: Tensor) -> Tensor:
-        if bool(torch.isfinite(x.sum())):
-            return x
-        bad = (~torch.isfinite(x)).any(1).nonzero()[:, 0].tolist()
-        if bad:
-            game, ply = at[bad[0]].tolist()
+        if not bool(torch.isfinite(x.sum())) and (wrong := not_finite(at, x)):
             raise InputError(
-                f"step {self.done + 1}: {len(bad)} rows are not finite, the first of game {game},"
-                f" ply {ply}: mend the activations; the last checkpoint is untouched"
+                f"step {self.done + 1}: {wrong}; mend the activations; the last checkpoint is"
+                " untouched"
             )
         return x
 
@@ -129,6 +138,8 @@ class SAETrainer:
         sae.progress = self.done / plan.steps
         dead = self.silence.longer_than(plan.patience)
         loss, on = self._backward(x, y, dead)
+        # What a loss settles on its rows (p-annealing its scale) is settled by the first process.
+        self.team.align(sae.buffers())
         self._descend()
         rows = len(x) * self.team.size
         on = self.team.total(on)
@@ -136,8 +147,9 @@ class SAETrainer:
         l0 = on.sum(-1) / rows
         self.steering.move(sae, l0)
         self.done += 1
+        told = self._told(loss, l0, dead.sum(-1), (y - y.mean(0)).pow(2).sum(1).mean())
         self._revive(x, y)
-        return self._told(loss, l0, dead.sum(-1), (y - y.mean(0)).pow(2).sum(1).mean())
+        return told
 
     def _backward(self, x: Tensor, y: Tensor, dead: Tensor) -> tuple[Loss, Tensor]:
         """The loss of a batch, its gradients in place, and how often each feature is on."""
@@ -146,7 +158,7 @@ class SAETrainer:
         bf16 = self.plan.precision == "bf16"
         for rows in self._parts(len(x)):
             with torch.autocast(x.device.type, torch.bfloat16, enabled=bf16):
-                loss, features = self.sae.loss(x[rows], y[rows], dead)
+                loss, features = self._loss(x[rows], y[rows], dead)
             share = (rows.stop - rows.start) / len(x)
             (share * loss.total().sum()).backward()
             losses.append(share * torch.stack(loss).detach())
@@ -173,6 +185,8 @@ class SAETrainer:
         self.optimizer.step()
         self.optimizer.zero_grad()
         sae.normalize_decoder()
+        # What was tangent to the rows as they were is not quite so to the rows as they are.
+        sae.remove_parallel(self.optimizer.state[sae.W_dec]["exp_avg"])
 
     def _revive(self, x: Tensor, y: Tensor) -> None:
         plan = self.plan
@@ -180,7 +194,7 @@ class SAETrainer:
         due = self.sae.resampled and self.done % every == 0
         if due and self.done <= plan.resample_until * plan.steps:
             dead = self.silence.longer_than(plan.patience)
-            resample(self.sae, dead, x, y, self.optimizer, self.generator)
+            resample(self.sae, dead, x, y, self.optimizer, self.generators)
             self.silence.rows[dead] = 0
             self.team.align([*self.sae.state_dict().values(), *self._moments()])
 
@@ -191,11 +205,21 @@ class SAETrainer:
     def _told(self, loss: Loss, l0: Tensor, dead: Tensor, spread: Tensor) -> list[SAEStep]:
         parts = [*loss, loss.reconstruction / spread, l0, dead, self.sae.strength]
         table = torch.stack([part.detach().float().reshape(-1) for part in parts]).T.tolist()
+        self._check_finite([sum(line[:3]) for line in table])
         rows = self.done * self.plan.batch
         return [
             SAEStep(self.done, rows, error, sparsity, revival, fvu, number, int(silent), strength)
             for error, sparsity, revival, fvu, number, silent, strength in table
         ]
+
+    def _check_finite(self, losses: Sequence[float]) -> None:
+        for number, loss in enumerate(losses):
+            if not isfinite(loss):
+                raise RunawayError(
+                    f"step {self.done}: the loss is {loss}: take a smaller lr or penalty; the last"
+                    " checkpoint is untouched",
+                    number,
+                )
 
     def finish(self, fresh: Float[Tensor, "position d_in"]) -> list[SparseAutoencoder]:
         """Hand the SAEs over, in eval mode, for rows as they are.
@@ -226,7 +250,7 @@ class SAETrainer:
             "optimizer": self.optimizer.state_dict(),
             "silence": self.silence.rows,
             "steering": self.steering.last,
-            "generator": self.generator.get_state(),
+            "generators": [generator.get_state() for generator in self.generators],
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -242,7 +266,8 @@ class SAETrainer:
             self.optimizer.load_state_dict(state["optimizer"])
             self.silence.rows.copy_(state["silence"])
             self.steering.last.copy_(state["steering"])
-            self.generator.set_state(state["generator"])
+            for generator, saved in zip(self.generators, state["generators"], strict=True):
+                generator.set_state(saved)
             self.scale_in, self.scale_out = state["scales"]
             self.done = state["done"]
         except (KeyError, TypeError, ValueError, RuntimeError) as error:

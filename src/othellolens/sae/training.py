@@ -3,6 +3,7 @@
 Members whose recipes agree in `static()` and that read the same site are stacked (`sae.stack`).
 """
 
+import warnings
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,8 +13,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ..activations.harvest import Harvest
 from ..activations.mixing import Mixer
-from ..activations.rows import SiteRows
+from ..activations.rows import SiteRows, not_finite
 from ..activations.sources import Source
 from ..artifact import write_file
 from ..errors import InputError
@@ -21,10 +23,12 @@ from ..gpt.parallel import Team
 from ..gpt.sites import Site
 from .autoencoder import Recipe, SparseAutoencoder
 from .plan import SAEPlan, SAEStep
-from .train import CALIBRATION_ROWS, SAETrainer
+from .train import CALIBRATION_ROWS, RunawayError, SAETrainer
 
 _STACK_BYTES = {"cpu": 2**22, "cuda": 2**30}
 # Features of a batch that one stack may hold. On a CPU larger stacks take memory and save no time.
+_NEAR = 0.05
+# How far, as a share, the number of features may be from what was asked for without a word.
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,11 @@ class _Group:
     def update(self, rows: SiteRows) -> list[SAEStep]:
         first = self.members[0]
         y = None if first.target is None else rows.of(first.target).x
-        return self.trainer.update(rows.at, rows.of(first.site).x, y)
+        try:
+            return self.trainer.update(rows.at, rows.of(first.site).x, y)
+        except RunawayError as error:
+            name = self.members[error.member].name
+            raise InputError(f"{name}: {error}" if name else str(error)) from None
 
 
 class Training:
@@ -75,6 +83,7 @@ class Training:
         *,
         seed: int = 0,
         team: Team = Team(),  # noqa: B008
+        harvest: Harvest = Harvest(),  # noqa: B008
     ) -> None:
         """Begin.
 
@@ -84,17 +93,18 @@ class Training:
             plan: how long and how, for all.
             seed: of the mixing.
             team: the processes that share every batch.
+            harvest: how the source reads, and how far ahead it is to.
 
         Raises:
             InputError: no members, two of one name, or a site that the source does not have.
         """
         check_members(members, source)
-        self.plan, self.source, self.seed = plan, source, seed
-        self.mixer = Mixer(source, batch=team.share(plan.batch), seed=seed)
+        self.plan, self.source, self.seed, self.harvest = plan, source, seed, harvest
+        share, ahead = team.share(plan.batch), harvest.prefetch
+        self.mixer = Mixer(source, batch=share, seed=seed, prefetch=ahead)
         self._batches: Generator[SiteRows] | None = None
         self.groups = [
-            _Group(part, _trainer(part, source, plan, team))
-            for part in _stacks(members, plan, team)
+            _Group(part, _trainer(part, source, plan, team)) for part in stacks(members, plan, team)
         ]
 
     @property
@@ -102,21 +112,22 @@ class Training:
         """Steps that were done."""
         return self.groups[0].trainer.done
 
-    @property
-    def bytes(self) -> int:
-        """An estimate of the memory that the training needs, beside the model."""
-        return self.mixer.bytes + sum(_bytes(group, self.plan) for group in self.groups)
-
     def steps(self) -> Iterator[dict[str, SAEStep]]:
         """Train to the end of the plan; what is reported of every member, by its name."""
         self._batches = self.mixer.batches(self.done)
         while self.done < self.plan.steps:
-            rows = next(self._batches)
+            rows = self._next(self._batches)
             yield {
                 member.name: step
                 for group in self.groups
                 for member, step in zip(group.members, group.update(rows), strict=True)
             }
+
+    def _next(self, batches: Iterator[SiteRows]) -> SiteRows:
+        try:
+            return next(batches)
+        except InputError as error:
+            raise InputError(f"step {self.done + 1}: {error}") from None
 
     def finish(self) -> Iterator[tuple[Member, SparseAutoencoder]]:
         """Hand the members over in eval mode, with metadata, their thresholds settled."""
@@ -125,6 +136,7 @@ class Training:
             done = group.trainer.finish(fresh[group.members[0].site])
             for member, sae in zip(group.members, done, strict=True):
                 sae.metadata = {**self._metadata(member), **sae.metadata}
+                _check_reached(member, sae.metadata["l0"])
                 yield member, sae
 
     def _fresh(self) -> dict[Site, Float[Tensor, "position _"]]:
@@ -132,9 +144,12 @@ class Training:
         number = max(1, CALIBRATION_ROWS // self.mixer.batch)
         # Where the training just ended its stream goes on, and no window is read twice.
         batches = self._batches or self.mixer.batches(self.plan.steps)
-        rows = SiteRows.cat([next(batches) for _ in range(number)])
+        rows = SiteRows.cat([self._next(batches) for _ in range(number)])
         batches.close()
         self._batches = None
+        for site, x in rows.x.items():
+            if wrong := not_finite(rows.at, x):
+                raise InputError(f"after step {self.done}: {site}: {wrong}; mend the activations")
         return dict(rows.x)
 
     def _metadata(self, member: Member) -> dict[str, Any]:
@@ -145,6 +160,7 @@ class Training:
             **out,
             "games": self.source.origin,
             "plan": asdict(self.plan),
+            **({} if self.harvest.plain else {"harvest": self.harvest.told()}),
             "seed": member.seed,
             "mixing_seed": self.seed,
         }
@@ -194,7 +210,19 @@ def check_members(members: Sequence[Member], source: Source) -> None:
                 raise InputError(f"{member.name} reads {site}, but the rows are of {there}")
 
 
-def _stacks(members: Sequence[Member], plan: SAEPlan, team: Team) -> list[list[Member]]:
+def _check_reached(member: Member, l0: float) -> None:
+    """Warn of a number of features that calibration could not reach: too few are ever above 0."""
+    asked = member.recipe.sparsity_target
+    if asked is not None and abs(l0 - asked) > _NEAR * asked:
+        name = f"{member.name}: " if member.name else ""
+        warnings.warn(
+            f"{name}{asked:g} features a position are out of reach, {l0:.3g} are on: ask for fewer,"
+            " take a greater width or train for longer",
+            stacklevel=3,
+        )
+
+
+def stacks(members: Sequence[Member], plan: SAEPlan, team: Team) -> list[list[Member]]:
     """Members in the order in which they came, those of one kind together."""
     kinds: dict[tuple[object, ...], list[Member]] = {}
     for member in members:
@@ -217,10 +245,3 @@ def _trainer(members: Sequence[Member], source: Source, plan: SAEPlan, team: Tea
         skip=first.skip,
         team=team,
     )
-
-
-def _bytes(group: _Group, plan: SAEPlan) -> int:
-    """Weights, gradients and two moments; some six tensors of the size of the features."""
-    weights = sum(weight.numel() for weight in group.trainer.sae.parameters())
-    features = len(group.members) * plan.batch * group.members[0].recipe.width
-    return 4 * (4 * weights + 6 * features)
