@@ -19,7 +19,7 @@ from othellolens.sae.runs import train_sae
 from othellolens.sae.topk import TopK
 from othellolens.tracing import load_replacement, predictions
 
-PLAN = SAEPlan(rows=2000, batch=500, window=500)
+PLAN = SAEPlan(rows=8000, batch=200, window=400, lr=3e-3)
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,7 @@ def saes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder, model = tmp_path_factory.mktemp("saes"), load_gpt("mini")
     for layer in range(model.cfg.n_layers):
         site = Site("resid_post", layer)
-        sae = train_sae(TopK(48, k=8), model, site, random_games(40, seed=layer), plan=PLAN)
+        sae = train_sae(TopK(48, k=2), model, site, random_games(40, seed=layer), plan=PLAN)
         sae.save(folder / f"layer-{layer}")
     return folder
 
@@ -40,7 +40,7 @@ def transcoders(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for layer in range(model.cfg.n_layers):
         site, target = Site("ln2", layer), Site("mlp_out", layer)
         games = random_games(40, seed=layer)
-        sae = train_sae(TopK(48, k=8), model, site, games, target=target, plan=PLAN)
+        sae = train_sae(TopK(48, k=2), model, site, games, target=target, plan=PLAN)
         sae.save(folder / f"layer-{layer}")
     return folder
 
@@ -76,6 +76,13 @@ def test_patching_says_how_much_each_part_restores(
     ]
     assert len(found["ablations"]) == 10
     assert all(row["zero"] > 0 for row in found["ablations"])
+
+
+def test_a_pair_of_ones_own_is_patched(capsys: pytest.CaptureFixture[str]) -> None:
+    few = ["--between", "1", "--neurons", "1", "--ablated", "0"]
+    main(["patch", "--clean", "f5d6c3", "--corrupted", "f5d6c5", *few])
+    assert "1 typed; logit of one move less another's (" in capsys.readouterr().out
+    assert "belong together" in refused(["patch", "--clean", "f5d6c3", *few], capsys)
 
 
 def test_what_cannot_be_patched_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated, TypeAlias
 
 import tyro
 
-from .circuits.pairs import Pairs, find_pairs
+from .circuits.pairs import Pairs, find_pairs, pair_of
 from .circuits.patching import (
     Ablation,
     Patched,
@@ -25,6 +25,8 @@ from .gpt.runs import load_gpt
 from .gpt.sites import Site
 from .lens import Lens
 from .othello.games import random_games
+from .othello.records import typed_games
+from .othello.squares import name
 from .runs import games_of, load_lens
 from .terminal import Progress, say, table, write_result
 
@@ -40,6 +42,8 @@ Three: TypeAlias = tuple[Patched, Patched, Patched]
 def patch_verb(
     model: Annotated[str, tyro.conf.Positional] = "mini",
     *,
+    clean: str | None = None,
+    corrupted: str | None = None,
     games: str | None = None,
     count: int = 100,
     plies: tuple[int, int] = (5, 30),
@@ -60,6 +64,9 @@ def patch_verb(
 
     Args:
         model: mini, a published model's name, or the folder of a trained model.
+        clean: a history of your own, as players write it ("f5d6c3d3"), instead of many that are
+            found.
+        corrupted: another of the same length that differs from it.
         games: a file of games to make pairs from; by default random ones.
         count: of pairs.
         plies: shortest and longest history.
@@ -72,8 +79,7 @@ def patch_verb(
         json: file for the result ("-": standard output).
     """
     player, progress = load_gpt(model), Progress()
-    source = random_games(30 * count + 100, seed=_SEED + seed) if games is None else None
-    pairs = find_pairs(source or games_of(str(games), seed), count, seed=seed, plies=plies)
+    pairs = _pairs(clean, corrupted, games, count, plies, seed)
     bench = Bench(player, pairs, between, progress)
     layers = range(player.cfg.n_layers)
     parts = [Place(Site(kind, x), b) for x in layers for kind in COMPONENTS for b in back]
@@ -86,9 +92,10 @@ def patch_verb(
         lens = load_lens(features)
         found["features"] = bench.features(Lens(player, lens.site, lens.encoder), neurons)
     progress.close()
-    say(f"{len(pairs)} {pairs.clean.origin}; logit of the one move less that of the other, nats:")
-    clean, wrong = (float(x.mean()) for x in (by_layer[0].clean, by_layer[0].corrupted))
-    say(f"clean {clean:.3f}, corrupted {wrong:.3f}; 1 restores the clean run, 0 is as corrupted\n")
+    moves = "" if clean is None else f" ({name(int(pairs.answer))} less {name(int(pairs.against))})"
+    say(f"{len(pairs)} {pairs.clean.origin}; logit of one move less another's{moves}, nats:")
+    right, wrong = (float(x.mean()) for x in (by_layer[0].clean, by_layer[0].corrupted))
+    say(f"clean {right:.3f}, corrupted {wrong:.3f}; 1 restores the clean run, 0 is as corrupted\n")
     for what, (exact, plain, smooth) in found.items():
         say(table(_rows(what, exact, plain, smooth, between)) + "\n")
     correlations = _correlations(found, between)
@@ -157,6 +164,23 @@ class Bench:
             {"place": str(place), **{how: float(kl[i]) for how, kl in kinds.items()}}
             for i, place in enumerate(places)
         ]
+
+
+def _pairs(
+    clean: str | None,
+    corrupted: str | None,
+    games: str | None,
+    count: int,
+    plies: tuple[int, int],
+    seed: int,
+) -> Pairs:
+    if (clean is None) != (corrupted is None):
+        raise InputError("--clean and --corrupted belong together: give both or neither")
+    if clean is not None and corrupted is not None:
+        return pair_of(typed_games(clean), typed_games(corrupted))
+    many = 30 * count + 100
+    source = random_games(many, seed=_SEED + seed) if games is None else games_of(games, seed)
+    return find_pairs(source, count, seed=seed, plies=plies)
 
 
 def _rows(

@@ -6,7 +6,7 @@ import pytest
 import torch
 from reference.othello_by_lists import replay
 
-from othellolens.circuits.pairs import Pairs, find_pairs
+from othellolens.circuits.pairs import Pairs, find_pairs, pair_of
 from othellolens.circuits.patching import (
     Place,
     ablate,
@@ -24,6 +24,7 @@ from othellolens.gpt.sites import Site
 from othellolens.gpt.tokens import PAD, tokens
 from othellolens.lens import Lens
 from othellolens.othello.games import Games, random_games
+from othellolens.othello.records import typed_games
 
 PAIRS = find_pairs(random_games(80, seed=4), 12, seed=1)
 
@@ -45,6 +46,22 @@ def test_pairs_differ_in_one_move_and_in_what_it_allows() -> None:
         answer, against = int(PAIRS.answer[row]), int(PAIRS.against[row])
         assert answer in after.legal - other.legal
         assert against in other.legal - after.legal
+
+
+def test_a_pair_of_ones_own() -> None:
+    found = pair_of(typed_games("f5d6c3"), typed_games("f5d6c5"))
+    one, two = (replay([44, 29, last])[-1].legal for last in (18, 20))
+    assert int(found.answer) in one - two and int(found.against) in two - one
+    asked = pair_of(typed_games("f5d6c3"), typed_games("f5d6c5"), max(one - two), max(two - one))
+    assert int(asked.answer) == max(one - two) and int(asked.against) == max(two - one)
+    with pytest.raises(InputError, match="not a move that only the clean history allows"):
+        pair_of(typed_games("f5d6c3"), typed_games("f5d6c5"), answer=max(two - one))
+    with pytest.raises(InputError, match="allows no move that the other does not"):
+        pair_of(typed_games("f5d6c3"), typed_games("f5d6c3"))
+    with pytest.raises(InputError, match="one clean and one corrupted"):
+        pair_of(typed_games("f5", "c4"), typed_games("f5"))
+    with pytest.raises(InputError, match="different sides to move"):
+        pair_of(typed_games("f5d6c3"), typed_games("f5d6"))
 
 
 def test_pairs_are_made_alike_from_a_seed() -> None:

@@ -11,7 +11,7 @@ from ..gpt.model import GPT
 from ..gpt.tokens import TOKEN_OF_SQUARE, token_of, tokens
 from ..othello.boards import unpack
 from ..othello.games import Games
-from ..othello.squares import NO_MOVE
+from ..othello.squares import NO_MOVE, name
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,38 @@ class Pairs:
             TOKEN_OF_SQUARE[x].to(logits.device)[:, None] for x in (self.answer, self.against)
         )
         return (there.gather(1, answer) - there.gather(1, against))[:, 0]
+
+
+def pair_of(
+    clean: Games, corrupted: Games, answer: int | None = None, against: int | None = None
+) -> Pairs:
+    """A pair of one's own: two histories, and the moves that tell them apart.
+
+    Args:
+        clean: one history.
+        corrupted: another of the same length, with the same side to move behind it.
+        answer: square of a move that only the clean one allows; by default the first there is.
+        against: of one that only the corrupted one allows, likewise.
+
+    Raises:
+        InputError: not one history each, another length or side to move, or no such moves.
+    """
+    if len(clean) != 1 or len(corrupted) != 1:
+        raise InputError("a pair is of one clean and one corrupted history")
+    ends = [games.replay()[-1:] for games in (clean, corrupted)]
+    if not torch.equal(ends[0].black, ends[1].black):
+        raise InputError("the two histories leave different sides to move: mine would be theirs")
+    legal = [unpack(end.legal())[0] for end in ends]
+    only = [legal[0] & ~legal[1], legal[1] & ~legal[0]]
+    chosen: list[int] = []
+    for asked, here, which in zip((answer, against), only, ("clean", "corrupted"), strict=True):
+        if asked is not None and not bool(here[asked]):
+            raise InputError(f"{name(asked)} is not a move that only the {which} history allows")
+        if not bool(here.any()):
+            raise InputError(f"the {which} history allows no move that the other does not")
+        chosen.append(int(here.nonzero()[0]) if asked is None else asked)
+    moves = torch.tensor(chosen)
+    return Pairs(clean, corrupted, moves[:1], moves[1:])
 
 
 def find_pairs(
