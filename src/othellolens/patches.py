@@ -198,8 +198,12 @@ def _correlations(found: dict[str, Three], between: int) -> list[dict[str, objec
     return [
         {
             "places": what,
-            "r": correlation(exact, plain),
-            f"r, {between} points": correlation(exact, smooth),
+            "r": _known(correlation(exact, plain)),
+            f"r, {between} points": _known(correlation(exact, smooth)),
         }
         for what, (exact, plain, smooth) in found.items()
     ]
+
+
+def _known(value: float) -> float | None:
+    return None if value != value else value

@@ -270,9 +270,10 @@ def ablate(
 
 
 def correlation(exact: Patched, fast: Patched) -> float:
-    """Pearson's r between two ways to patch, over places and pairs, of the change of the metric."""
+    """Pearson's r between two ways to patch, over places and pairs, of the change of the metric;
+    NaN of a single one."""
     one, other = ((p.metric - p.corrupted).flatten().double() for p in (exact, fast))
-    return float(torch.corrcoef(torch.stack([one, other]))[0, 1])
+    return float(torch.corrcoef(torch.stack([one, other]))[0, 1]) if len(one) > 1 else float("nan")
 
 
 def _checked(model: GPT, place: Place) -> Place:
