@@ -124,7 +124,11 @@ def leaderboard(
     entries = _matched(entries, lenses)
     if baselines:
         for contest, width in _contests(lenses, held, seed, progress):
-            effort = BatchTopK(width=width, k=min(32, width)), SAEPlan(rows=floor_rows), probe
+            effort = (
+                BatchTopK(width=width, k=max(1, min(32, width // 4))),
+                SAEPlan(rows=floor_rows),
+                probe,
+            )
             entries += _stood(judging, contest, *effort)
     progress.close()
     _write(out, entries, held.origin, json)
