@@ -128,6 +128,14 @@ def test_one_history_is_traced_and_drawn(
     assert "f5d6c3, then d3" in page.read_text()
 
 
+def test_a_move_that_the_rules_forbid_is_traced_too(
+    saes: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["trace", str(saes), "--history", "f5d6c3", "--move", "a1", "--held", "10"])
+    said = capsys.readouterr().out
+    assert "f5d6c3, then a1?" in said and "a1 is not legal there" in said
+
+
 def test_predictions_are_of_legal_moves() -> None:
     model = load_gpt("mini")
     for history, square in predictions(model, 3, (8, 12), seed=1):

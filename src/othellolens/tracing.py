@@ -112,10 +112,14 @@ def trace_verb(
     say("share of the logits that is left, of all predictions together, by what is kept")
     curve = tracer.curve(found, edges)
     say(table(curve) + "\n")
-    lines = on_line([t.whole for t in found], looks, [t.paths for t in found], top=top)
-    known = known_rows(lines)
-    say(f"of the {top} nodes with most influence: on the true flanking lines of the move")
-    say(table(known))
+    legal = [one for one in found if one.legal]
+    lines = on_line([t.whole for t in legal], looks, [t.paths for t in legal], top=top)
+    known = known_rows(lines) if legal else []
+    if legal:
+        say(f"of the {top} nodes with most influence: on the true flanking lines of the move")
+        say(table(known))
+    else:
+        say(f"{name(found[0].whole.square)} is not legal there: it has no flanking lines")
     if figure is not None:
         page: str = drawn(found[0], looks).to_html(include_plotlyjs=True)
         write_file(figure, lambda work: work.write_text(page))
@@ -135,6 +139,12 @@ class Traced:
     """Where what is left out is set to 0."""
     mean: Faithfulness
     """Where it is set to its mean at that ply."""
+
+    @property
+    def legal(self) -> bool:
+        """Whether the rules allow the move that is traced."""
+        moves = unpack(self.whole.history.replay()[-1:].legal())
+        return bool(moves[0, self.whole.square])
 
     def row(self) -> dict[str, object]:
         """One line of the table."""
