@@ -36,7 +36,7 @@ K = ON * TRUE
 PLAN = SAEPlan(rows=800_000, batch=1024, lr=3e-3)
 FINDERS: dict[str, Recipe] = {
     "relu": Relu(WIDTH, l0=2),
-    "relu-tied": Relu(WIDTH, l0=2, tied=True),
+    "relu-tied": Relu(WIDTH, l0=2.5, tied=True),
     "p-anneal": PAnneal(WIDTH, l0=K),
     "prolu": ProLU(WIDTH, l0=K),
     "prolu-ste": ProLU(WIDTH, l0=K, slope="ste"),

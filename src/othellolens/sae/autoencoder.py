@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from ..artifact import new_folder, provenance, write_json, write_tensors
 from ..encoder import Autoencoder
 from ..errors import InputError
+from .dense import seen
 
 CONFIG = "cfg.json"
 WEIGHTS = "sae_weights.safetensors"
@@ -249,7 +250,18 @@ class SparseAutoencoder(Autoencoder):
     ) -> Float[Tensor, "... position feature"]:
         """What each feature sees, of an architecture with b_enc."""
         b_enc: Tensor = self.b_enc  # pyright: ignore
-        return self.centred(x) @ self.W_enc + b_enc[..., None, :]
+        return self.seen(x) + b_enc[..., None, :]
+
+    def seen(
+        self,
+        x: Float[Tensor, "... position d_in"],
+        offset: Float[Tensor, "... feature"] | None = None,
+        *,
+        W_enc: Float[Tensor, "... d_in feature"] | None = None,
+    ) -> Float[Tensor, "... position feature"]:
+        """centred(x) W_enc + offset (see `sae.dense`); W_enc is the SAE's own by default."""
+        b_dec = None if self.transcodes else self.b_dec
+        return seen(x, self.W_enc if W_enc is None else W_enc, b_dec, offset)
 
     def save(self, path: str | Path) -> None:
         """Write the folder that SAELens 6 reads: cfg.json and sae_weights.safetensors.
@@ -378,6 +390,11 @@ def squared_error(
 ) -> Float[Tensor, "..."]:
     """Summed over d_out, mean over positions."""
     return (guess.float() - y).pow(2).sum(-1).mean(-1)
+
+
+def activity(features: Float[Tensor, "... position feature"]) -> Float[Tensor, "..."]:
+    """Summed over features, mean over positions, in float32."""
+    return features.sum(-1, dtype=torch.float32).mean(-1)
 
 
 def known_fields(recipe: type[Recipe]) -> set[str]:

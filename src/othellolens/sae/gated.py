@@ -15,7 +15,15 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from .autoencoder import Loss, Penalised, SparseAutoencoder, Weights, fresh, squared_error
+from .autoencoder import (
+    Loss,
+    Penalised,
+    SparseAutoencoder,
+    Weights,
+    activity,
+    fresh,
+    squared_error,
+)
 from .selection import cut
 
 
@@ -51,11 +59,13 @@ class Gate(SparseAutoencoder):
     def encode(
         self, x: Float[Tensor, "... position d_in"]
     ) -> Float[Tensor, "... position feature"]:
-        return self._features(self.centred(x) @ self.W_enc)
+        return self._features(self.seen(x))
 
     def _features(self, c: Tensor) -> Tensor:
-        size = (c * self.r_mag.exp()[..., None, :] + self.b_mag[..., None, :]).relu()
-        return size * (c + self.b_gate[..., None, :] > 0)
+        grow, b_mag, b_gate = (
+            row[..., None, :].to(c.dtype) for row in (self.r_mag.exp(), self.b_mag, self.b_gate)
+        )
+        return (c * grow + b_mag).relu() * (c + b_gate > 0)
 
     def loss(
         self,
@@ -63,14 +73,14 @@ class Gate(SparseAutoencoder):
         y: Float[Tensor, "... position d_out"],
         dead: Bool[Tensor, "... feature"],  # noqa: ARG002
     ) -> tuple[Loss, Float[Tensor, "... position feature"]]:
-        c = self.centred(x) @ self.W_enc
+        c = self.seen(x)
         features = self._features(c)
         error = squared_error(self.rebuilt(x, features), y)
-        pi = (c + self.b_gate[..., None, :]).relu()
+        pi = (c + self.b_gate[..., None, :].to(c.dtype)).relu()
         alone = pi @ self.W_dec.detach() + self.b_dec.detach()[..., None, :]
         if self.W_skip is not None:
             alone = alone + x @ self.W_skip.detach().mT
-        penalty = self.weight() * self.activity(pi.float())
+        penalty = self.weight() * self.activity(pi)
         return Loss(error, penalty, squared_error(alone, y)), features
 
     @torch.no_grad()
@@ -90,4 +100,4 @@ class GatedSAE(Gate):
     separable: bool = True
 
     def activity(self, pi: Float[Tensor, "... position feature"]) -> Float[Tensor, "..."]:
-        return pi.sum(-1).mean(-1)
+        return activity(pi)

@@ -77,7 +77,7 @@ class PAnnealSAE(SparseAutoencoder):
         y: Float[Tensor, "... position d_out"],
         dead: Bool[Tensor, "... feature"],  # noqa: ARG002
     ) -> tuple[Loss, Float[Tensor, "... position feature"]]:
-        features = self.encode(x)
+        features = self.seen(x, self.b_enc).relu()
         error = squared_error(self.rebuilt(x, features), y)
         penalty = self.weight() * self.power(features.float(), self.progress)
         return Loss(error, penalty, torch.zeros_like(error)), features

@@ -16,7 +16,15 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from .autoencoder import Loss, Penalised, SparseAutoencoder, Weights, fresh, squared_error
+from .autoencoder import (
+    Loss,
+    Penalised,
+    SparseAutoencoder,
+    Weights,
+    activity,
+    fresh,
+    squared_error,
+)
 from .selection import cut
 
 
@@ -69,9 +77,9 @@ class ProLUSAE(SparseAutoencoder):
         with torch.no_grad():
             # A positive bias does what none does; held at 0, it can come back.
             self.threshold.clamp_(min=0)
-        features = _prolu(self.centred(x) @ self.W_enc, self.threshold, self.slope)
+        features = _prolu(self.seen(x), self.threshold, self.slope)
         error = squared_error(self.rebuilt(x, features), y)
-        penalty = self.weight() * features.float().sum(-1).mean(-1)
+        penalty = self.weight() * activity(features)
         return Loss(error, penalty, torch.zeros_like(error)), features
 
     @torch.no_grad()

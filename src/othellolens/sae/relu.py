@@ -18,7 +18,15 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from ..errors import InputError
-from .autoencoder import Loss, Penalised, SparseAutoencoder, Weights, fresh, squared_error
+from .autoencoder import (
+    Loss,
+    Penalised,
+    SparseAutoencoder,
+    Weights,
+    activity,
+    fresh,
+    squared_error,
+)
 from .selection import cut
 
 
@@ -72,9 +80,9 @@ class ReluSAE(SparseAutoencoder):
         dead: Bool[Tensor, "... feature"],  # noqa: ARG002
     ) -> tuple[Loss, Float[Tensor, "... position feature"]]:
         W_enc = self.W_dec.mT if self.tied else self.W_enc
-        features = (self.centred(x) @ W_enc + self.b_enc[..., None, :]).relu()
+        features = self.seen(x, self.b_enc, W_enc=W_enc).relu()
         error = squared_error(self.rebuilt(x, features), y)
-        penalty = self.weight() * features.float().sum(-1).mean(-1)
+        penalty = self.weight() * activity(features)
         return Loss(error, penalty, torch.zeros_like(error)), features
 
     @torch.no_grad()
