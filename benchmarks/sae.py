@@ -138,8 +138,8 @@ def sparsify(size: str) -> Callable[[], object]:
 # Ours
 
 
-def ours(kind: str, size: str, precision: str) -> Callable[[], object]:
-    """`SAETrainer.update`, metrics included."""
+def ours(kind: str, size: str, precision: str, *, few: bool = False) -> Callable[[], object]:
+    """`SAETrainer.update`, metrics included; with `few`, K features on, as later in a training."""
     ol.keep_memory()
     d_in, width, batch = SIZES[size]
     recipe: ol.Recipe = {
@@ -151,6 +151,10 @@ def ours(kind: str, size: str, precision: str) -> Callable[[], object]:
     plan = ol.SAEPlan(rows=batch * 10_000, batch=batch, precision=precision)
     trainer = SAETrainer(recipe, d_in, plan)
     x, at = rows(size), torch.zeros(batch, 2, dtype=torch.int32)
+    if few:
+        with torch.no_grad():
+            z = trainer.sae.pre_activations(x[:256]).flatten()
+            trainer.sae.b_enc -= z.kthvalue(len(z) - 256 * K).values  # pyright: ignore
     return lambda: trainer.update(at, x)
 
 
@@ -161,7 +165,7 @@ def step(how: str, kind: str, size: str) -> Callable[[], object]:
     if how == "sparsify":
         return sparsify(size)
     if how.startswith("ours"):
-        return ours(kind, size, "bf16" if how.endswith("bf16") else "fp32")
+        return ours(kind, size, "bf16" if "bf16" in how else "fp32", few=f"{K} on" in how)
     return (dictionary_learning if how == "dictionary_learning" else sae_lens)(kind, size)
 
 
@@ -250,7 +254,9 @@ def steps(size: str, kinds: tuple[str, ...]) -> None:
     for kind in kinds:
         peers = ["dictionary_learning", "sae_lens"]
         peers += ["notebook"] if kind == "relu" else ["sparsify"] if kind == "topk" else []
-        speeds = {how: run("step", how, kind, size) for how in [*peers, "ours", "ours, bf16"]}
+        ways = ["ours", "ours, bf16"]
+        ways += [f"{way}, {K} on" for way in ways] if kind == "relu" else []
+        speeds = {how: run("step", how, kind, size) for how in [*peers, *ways]}
         print(f"  {kind}")
         for how, speed in speeds.items():
             beside = "  ".join(f"{speed / speeds[peer]:5.1f} x {peer}" for peer in peers)

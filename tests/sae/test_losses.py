@@ -69,19 +69,19 @@ def test_p_anneal_falls_and_goes_on_where_it_was(recipe: PAnneal) -> None:
     with torch.no_grad():
         sae.strength.fill_(1.0)
     sae.progress = 1e-9
-    before = sae.power(torch.tensor([[4.0, 0.0], [1.0, 1.0]]), 0.0)
+    before = sae.power(torch.tensor([[4.0, 0.0], [1.0, 1.0]]), 0.0, 2)
     assert before.item() == pytest.approx(3.0)
-    after = sae.power(torch.tensor([[4.0, 0.0], [1.0, 1.0]]), 1.0)
+    after = sae.power(torch.tensor([[4.0, 0.0], [1.0, 1.0]]), 1.0, 2)
     assert float(sae.power.p) == 0.5
     assert after.item() == pytest.approx(3.0, rel=1e-5)
     # From now on it is the sum of square roots, times what kept it steady: 3 / 2.
-    again = sae.power(torch.tensor([[9.0, 0.0], [0.0, 1.0]]), 1.0)
+    again = sae.power(torch.tensor([[9.0, 0.0], [0.0, 1.0]]), 1.0, 2)
     assert again.item() == pytest.approx((3 + 1) / 2 * 3 / 2, rel=1e-5)
 
 
 def test_p_does_not_fall_in_eval_mode() -> None:
     sae = PAnneal(2, anneal_from=0.0).build(2).eval()
-    sae.power(torch.ones(2, 2), 1.0)
+    sae.power(torch.ones(2, 2), 1.0, 2)
     assert float(sae.power.p) == 1
 
 

@@ -7,10 +7,12 @@ import torch
 from reference import recipes
 from reference.planted import NO_PLACE
 
-from othellolens.sae import products, train
-from othellolens.sae.autoencoder import SparseAutoencoder
+from othellolens.sae import products, selection, train
+from othellolens.sae.autoencoder import Recipe, SparseAutoencoder
 from othellolens.sae.batch_topk import BatchTopK
+from othellolens.sae.p_anneal import PAnneal
 from othellolens.sae.plan import SAEPlan, SAEStep
+from othellolens.sae.relu import Relu
 from othellolens.sae.topk import TopK
 from othellolens.sae.train import SAETrainer
 
@@ -20,7 +22,12 @@ RECIPES = {
     "batch-topk": BatchTopK(WIDTH, k=9),
     "batch-topk, half": BatchTopK(WIDTH, k=2.5),
     "topk, one": TopK(WIDTH, k=1),
+    "relu": Relu(WIDTH, penalty=0.7),
+    "relu, tied": Relu(WIDTH, penalty=0.7, tied=True),
+    "p-anneal": PAnneal(WIDTH, penalty=0.7, anneal_from=0.0),
 }
+_NINE_ON = 2.6
+# What features see less of it is above 0 for about nine of them.
 KINDS = {"sae": {}, "transcoder": {"d_out": 10}, "skip": {"d_out": 10, "skip": True}}
 
 
@@ -30,6 +37,9 @@ def built(name: str, kind: str) -> SparseAutoencoder:
     with torch.no_grad():
         for weight in sae.parameters():
             weight.add_(0.1 * torch.randn(weight.shape, generator=generator))
+        if sae.thins:
+            sae.b_enc.sub_(_NINE_ON)  # pyright: ignore
+    sae.progress = 0.5
     return sae
 
 
@@ -42,7 +52,8 @@ def inputs() -> torch.Tensor:
 
 def outcome(name: str, kind: str, least: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[object]:
     """Losses, features and gradients, with dead features."""
-    monkeypatch.setattr(products, "_LEAST", least)
+    for least_of in ("_LEAST", "_MANY"):
+        monkeypatch.setattr(products, least_of, least)
     sae, x = built(name, kind), inputs()
     y = x if kind == "sae" else torch.tanh(x[:, :10])
     loss, features = sae.loss(x, y, torch.arange(WIDTH) % 5 == 0)
@@ -52,12 +63,15 @@ def outcome(name: str, kind: str, least: int, monkeypatch: pytest.MonkeyPatch) -
     yield features.detach().to_dense() if least == 0 else features.detach()
     yield products.fired(features)
     for key, weight in sae.named_parameters():
-        assert weight.grad is not None, key
-        yield weight.grad
+        assert (weight.grad is not None) == weight.requires_grad, key
+        if weight.grad is not None:
+            yield weight.grad
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [(n, k) for n in RECIPES for k in KINDS if k == "sae" or n != "relu, tied"],
+)
 def test_sparse_products_equal_plain_ones(
     name: str, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -97,7 +111,31 @@ def test_what_is_selected_is_what_sorting_selects() -> None:
         assert torch.equal(z[rows, columns.long()], values)
 
 
-def curve(recipe: TopK | BatchTopK, precision: str) -> list[SAEStep]:
+def test_the_limit_is_the_entry_at_its_rank() -> None:
+    """Of any data: with ties, half of it 0 or minus infinity, negative, tiny, huge."""
+    generator = torch.Generator().manual_seed(4)
+    z = torch.randn(600, 40, generator=generator)
+    hole = torch.rand(z.shape, generator=generator) < 0.5
+    kinds = {
+        "all": z,
+        "half 0": z.relu(),
+        "few": (z - 1.5).relu(),
+        "ties": (z * 4).round(),
+        "negative": -z.abs() - 1,
+        "no end": z.masked_fill(hole, float("-inf")),
+        "sizes": z * 10.0 ** torch.randint(-30, 30, z.shape, generator=generator),
+        "one": torch.full_like(z, 0.25),
+    }
+    for name, x in kinds.items():
+        order = x.flatten().sort(descending=True).values
+        for number in (0, 1, 37, 600, 1199, 12_000, 23_999):
+            assert torch.equal(selection._ranked(x, number), order[number]), (name, number)
+            limit = selection.largest_dropped(x, number)
+            assert torch.equal(limit, order[number].clamp(min=0)), (name, number)
+        assert selection._ranked(x, x.numel()) <= x.min(), name
+
+
+def curve(recipe: Recipe, precision: str) -> list[SAEStep]:
     plan = SAEPlan(rows=300 * 60, batch=300, lr=3e-3, dead_after=3000, precision=precision)
     trainer = SAETrainer(recipe, D_IN, plan)
     truth = torch.randn(80, D_IN, generator=torch.Generator().manual_seed(5))
@@ -160,4 +198,35 @@ def test_a_batch_in_parts_is_the_batch(name: str, monkeypatch: pytest.MonkeyPatc
 def test_what_is_not_separable_is_never_cut() -> None:
     for name in ("batch-topk", "jumprelu-target", "p-anneal", "matryoshka"):
         trainer = SAETrainer(recipes.RECIPES[name], 8, SAEPlan(rows=1 << 20, batch=1 << 19))
-        assert trainer._parts(1 << 19) == [slice(0, 1 << 19)]
+        assert trainer._parts(torch.zeros(1 << 19, 8)) == [slice(0, 1 << 19)]
+
+
+def test_relu_is_not_cut_once_few_of_its_features_are_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(products, "_MANY", 0)
+    monkeypatch.setattr(train, "_PART_BYTES", 1 << 16)
+    trainer = SAETrainer(Relu(WIDTH), D_IN, SAEPlan(rows=ROWS, batch=ROWS))
+    trainer.sae.train()
+    assert len(trainer._parts(inputs())) > 1
+    with torch.no_grad():
+        trainer.sae.b_enc.sub_(_NINE_ON)  # pyright: ignore
+    assert trainer._parts(inputs()) == [slice(0, ROWS)]
+    trainer.sae.eval()
+    assert not products.few_on(trainer.sae, inputs()), "what is not trained is encoded as a whole"
+
+
+@pytest.mark.parametrize("recipe", [Relu(WIDTH, penalty=10.0), PAnneal(WIDTH, penalty=10.0)])
+def test_the_curves_of_relus_agree(recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From dense at the beginning to sparse, where the penalty has begun its work."""
+    monkeypatch.setattr(products, "_SPARSE", 3)
+    monkeypatch.setattr(products, "_MANY", 1 << 60)
+    plain = curve(recipe, "fp32")
+    monkeypatch.setattr(products, "_MANY", 0)
+    used: list[bool] = []
+    few_on = products.few_on
+    monkeypatch.setattr(products, "few_on", lambda *of: used.append(few_on(*of)) or used[-1])
+    found = curve(recipe, "fp32")
+    assert not used[0]
+    assert used[-1]
+    for one, other in zip(plain, found, strict=True):
+        assert other.fvu == pytest.approx(one.fvu, rel=2e-2)
+        assert other.l0 == pytest.approx(one.l0, rel=2e-2)

@@ -157,6 +157,10 @@ class SparseAutoencoder(Autoencoder):
     """Names of the modules inside that are run as they are, between what is compiled."""
     separable: bool = False
     """Whether the loss of a batch is the mean of the losses of its parts; see `SAETrainer`."""
+    thins: ClassVar[bool] = False
+    """Whether the loss uses sparse products once few features are on (`products.rectified`)."""
+    tied: bool = False
+    """Whether the encoder is the decoder's transpose."""
     saved: ClassVar[tuple[str, ...]] = ("W_enc", "b_enc", "W_dec", "b_dec")
     """Names of the tensors that `encode` and `decode` need."""
     offsets: ClassVar[tuple[str, ...]] = ("b_enc",)
@@ -194,6 +198,11 @@ class SparseAutoencoder(Autoencoder):
     def members(self) -> int | None:
         """How many SAEs this is; None for one that is no stack."""
         return self.W_dec.shape[0] if self.W_dec.dim() == 3 else None
+
+    @property
+    def encoder(self) -> Float[Tensor, "... d_in feature"]:
+        """What a training step encodes with: in a tied SAE, W_enc is settled at the end."""
+        return self.W_dec.mT if self.tied else self.W_enc
 
     def each(self, name: str) -> Float[Tensor, "..."]:
         """A hyper-parameter of the recipes as a tensor, one value a member."""
@@ -392,9 +401,15 @@ def squared_error(
     return (guess.float() - y).pow(2).sum(-1).mean(-1)
 
 
-def activity(features: Float[Tensor, "... position feature"]) -> Float[Tensor, "..."]:
-    """Summed over features, mean over positions, in float32."""
-    return features.sum(-1, dtype=torch.float32).mean(-1)
+def activity(values: Tensor, positions: int) -> Float[Tensor, "..."]:
+    """Summed over features, mean over positions, in float32.
+
+    Args:
+        values: [..., position, feature], or [entry], the rest being 0.
+        positions: how many there are.
+    """
+    sums = values.sum(-1, dtype=torch.float32)
+    return sums.mean(-1) if values.dim() > 1 else sums / positions
 
 
 def known_fields(recipe: type[Recipe]) -> set[str]:

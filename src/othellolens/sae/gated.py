@@ -100,4 +100,4 @@ class GatedSAE(Gate):
     separable: bool = True
 
     def activity(self, pi: Float[Tensor, "... position feature"]) -> Float[Tensor, "..."]:
-        return activity(pi)
+        return activity(pi, pi.shape[-2])

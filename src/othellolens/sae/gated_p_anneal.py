@@ -50,4 +50,4 @@ class GatedPAnnealSAE(Gate):
         self.power = Power(recipes[0].p_end, recipes[0].anneal_from, self.strength)
 
     def activity(self, pi: Float[Tensor, "... position feature"]) -> Float[Tensor, "..."]:
-        return self.power(pi, self.progress)
+        return self.power(pi, self.progress, pi.shape[-2])

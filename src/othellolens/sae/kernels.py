@@ -80,13 +80,24 @@ def counted(z: Ints, limit: int, kept: Longs) -> None:
 
 @_compiled
 def histogram(z: Ints, floor: int, bins: Longs) -> None:
-    """How many entries above `floor` have each value of their upper 16 bits."""
+    """How many entries above `floor` have each value of their upper 16 bits, the lowest first."""
     bound = np.int32(floor)
     for row in range(z.shape[0]):
         for column in range(z.shape[1]):
             value = z[row, column]
             if value > bound:
-                bins[value >> 16] += 1
+                bins[(value >> 16) + 32768] += 1
+
+
+@_compiled
+def inside(z: Ints, floor: int, upper: int, bins: Longs) -> None:
+    """How many of those with these upper 16 bits have each value of their lower ones."""
+    bound, above = np.int32(floor), np.int32(upper)
+    for row in range(z.shape[0]):
+        for column in range(z.shape[1]):
+            value = z[row, column]
+            if value > bound and value >> 16 == above:
+                bins[value & 65535] += 1
 
 
 @_compiled

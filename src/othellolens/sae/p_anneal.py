@@ -19,9 +19,11 @@ from .autoencoder import (
     Penalised,
     SparseAutoencoder,
     Weights,
+    activity,
     fresh,
     squared_error,
 )
+from .products import rectified
 from .selection import cut
 
 _CHANGES = 64
@@ -59,6 +61,7 @@ class PAnnealSAE(SparseAutoencoder):
     architecture: ClassVar[str] = "p_anneal"
     uncompiled: ClassVar[tuple[str, ...]] = ("power",)
     saved_as: ClassVar[str] = "standard"
+    thins: ClassVar[bool] = True
     resampled: ClassVar[bool] = True
 
     def __init__(self, recipes: Sequence[PAnneal], weights: Weights) -> None:
@@ -77,10 +80,10 @@ class PAnnealSAE(SparseAutoencoder):
         y: Float[Tensor, "... position d_out"],
         dead: Bool[Tensor, "... feature"],  # noqa: ARG002
     ) -> tuple[Loss, Float[Tensor, "... position feature"]]:
-        features = self.seen(x, self.b_enc).relu()
-        error = squared_error(self.rebuilt(x, features), y)
-        penalty = self.weight() * self.power(features.float(), self.progress)
-        return Loss(error, penalty, torch.zeros_like(error)), features
+        found = rectified(self, x)
+        error = squared_error(found.rebuilt, y)
+        penalty = self.weight() * self.power(found.values.float(), self.progress, len(x))
+        return Loss(error, penalty, torch.zeros_like(error)), found.features
 
     @torch.no_grad()
     def calibrate(self, x: Float[Tensor, "position d_in"]) -> None:
@@ -101,27 +104,31 @@ class Power(nn.Module):
         self.register_buffer("p", torch.ones(()))
         self.register_buffer("scale", torch.ones_like(like))
 
-    def forward(
-        self, features: Float[Tensor, "... position feature"], progress: float
-    ) -> Float[Tensor, "..."]:
-        """The penalty of a batch, one value a member."""
-        if self.training:
-            self._fall(features.detach(), progress)
-        return self.scale * _summed(features, float(self.p))
+    def forward(self, values: Tensor, progress: float, positions: int) -> Float[Tensor, "..."]:
+        """The penalty of a batch, one value a member.
 
-    def _fall(self, features: Tensor, progress: float) -> None:
+        Args:
+            values: features, or those that are on alone; see `activity`.
+            progress: share of the training that is done.
+            positions: how many the batch has.
+        """
+        if self.training:
+            self._fall(values.detach(), progress, positions)
+        return self.scale * _summed(values, float(self.p), positions)
+
+    def _fall(self, values: Tensor, progress: float, positions: int) -> None:
         position = max(0.0, progress - self.anneal_from) / (1 - self.anneal_from)
         p = 1 + (self.p_end - 1) * int(_CHANGES * min(1.0, position)) / _CHANGES
         if p < float(self.p):
-            before, after = _summed(features, float(self.p)), _summed(features, p)
+            before, after = (_summed(values, q, positions) for q in (float(self.p), p))
             self.scale.mul_(torch.where(after > 0, before / after.clamp(min=1e-12), 1.0))
             self.p.fill_(p)
 
 
-def _summed(features: Tensor, p: float) -> Tensor:
-    if p == 1:
-        return features.sum(-1).mean(-1)
-    return ((features + _LEAST).pow(p) * (features > 0)).sum(-1).mean(-1)
+def _summed(values: Tensor, p: float, positions: int) -> Tensor:
+    if p != 1:
+        values = (values + _LEAST).pow(p) * (values > 0)
+    return activity(values, positions)
 
 
 def check_anneal(p_end: float, anneal_from: float) -> None:

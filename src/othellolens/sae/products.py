@@ -17,12 +17,18 @@ from torch import Tensor
 from ..othello.workers import shared_out
 from . import kernels
 from .autoencoder import SparseAutoencoder
-from .selection import keep_largest, keep_top
+from .selection import ints, keep_largest, keep_top, limit_of, over_parts
 
 _PART = 512
 # Rows that are encoded at a time: what lies in 32 MiB or less is kept by the allocator.
 _LEAST = 1 << 19
 # Entries of a batch below which the plain products are as fast.
+_MANY = 1 << 21
+# The same where what stays is not known before.
+_SPARSE = 16
+# One entry in so many may stay: with more the plain products are as fast.
+_SAMPLE = 64
+# Rows that tell how many stay.
 
 
 class Kept(NamedTuple):
@@ -31,6 +37,8 @@ class Kept(NamedTuple):
     rebuilt: Float[Tensor, "... position d_out"]
     features: Float[Tensor, "... position feature"]
     """Dense, or in CSR layout where they were never laid out."""
+    values: Tensor
+    """What a penalty may be put on: the features, or in CSR layout the entries that are on."""
 
 
 def fired(features: Float[Tensor, "... position feature"]) -> Int64[Tensor, "... feature"]:
@@ -67,22 +75,51 @@ def kept(
     if not _worth(sae, x, ks):
         z = sae.pre_activations(x).relu()
         features = keep_top(z, [int(k) for k in ks]) if each else keep_largest(z, ks)
-        return Kept(sae.rebuilt(x, features), features)
+        return Kept(sae.rebuilt(x, features), features, features)
+    if each:
+        return _sparsely(sae, x, sae.W_enc, lambda seen: _top(seen, int(ks[0])))
+    return _sparsely(sae, x, sae.W_enc, lambda seen: _largest(seen, int(ks[0] * len(x))))
+
+
+def rectified(sae: SparseAutoencoder, x: Float[Tensor, "... position d_in"]) -> Kept:
+    """Encode, keep what is above 0 and rebuild."""
+    if few_on(sae, x):
+        return _sparsely(sae, x, sae.encoder, _positive)
+    features = sae.seen(x, sae.b_enc, W_enc=sae.encoder).relu()  # pyright: ignore
+    return Kept(sae.rebuilt(x, features), features, features)
+
+
+def few_on(sae: SparseAutoencoder, x: Float[Tensor, "... position d_in"]) -> bool:
+    """Whether so few of an SAE's features are above 0 that sparse products are faster."""
+    if torch.compiler.is_compiling() or not _sparse(sae, x) or len(x) * sae.width < _MANY:
+        return False
+    with torch.no_grad():
+        some = x[:: max(1, len(x) // _SAMPLE)]
+        on = (sae.centred(some) @ sae.encoder + sae.b_enc > 0).sum()  # pyright: ignore
+    return int(on) * _SPARSE <= len(some) * sae.width
+
+
+def _sparsely(
+    sae: SparseAutoencoder, x: Tensor, W_enc: Tensor, keep: Callable[[list[Tensor]], Entries]
+) -> Kept:
     offset, bf16 = None if sae.transcodes else sae.b_dec, torch.is_autocast_enabled("cpu")
-    weights = (sae.W_enc, sae.b_enc, sae.W_dec)
-    out, *entries = _Sparse.apply(x, *weights, offset, ks[0], each, bf16)  # pyright: ignore
+    weights = (W_enc, sae.b_enc, sae.W_dec)
+    out, starts, columns, values = _Sparse.apply(x, *weights, offset, keep, bf16)  # pyright: ignore
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that the layout is in beta
-        features = torch.sparse_csr_tensor(*entries, size=(len(x), sae.width))
+        size = (len(x), sae.width)
+        features = torch.sparse_csr_tensor(starts, columns, values.detach(), size=size)
     out = out + sae.b_dec
-    return Kept(out if sae.W_skip is None else out + x @ sae.W_skip.mT, features)
+    return Kept(out if sae.W_skip is None else out + x @ sae.W_skip.mT, features, values)
 
 
 def _worth(sae: SparseAutoencoder, x: Tensor, ks: Sequence[int | float]) -> bool:
-    if not (torch.is_grad_enabled() and sae.training and x.device.type == "cpu"):
-        return False
-    few = max(ks) * 16 <= sae.width
-    return few and sae.members is None and len(x) * sae.width >= _LEAST
+    return _sparse(sae, x) and max(ks) * _SPARSE <= sae.width and len(x) * sae.width >= _LEAST
+
+
+def _sparse(sae: SparseAutoencoder, x: Tensor) -> bool:
+    learning = torch.is_grad_enabled() and sae.training
+    return learning and x.device.type == "cpu" and sae.members is None
 
 
 class _Sparse(torch.autograd.Function):
@@ -91,11 +128,10 @@ class _Sparse(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any, x: Tensor, W_enc: Tensor, b_enc: Tensor, W_dec: Tensor, offset: Tensor | None,
-        k: int | float, each: bool, bf16: bool,
+        keep: Callable[[list[Tensor]], Entries], bf16: bool,
     ) -> tuple[Tensor, ...]:  # fmt: skip
         centred = x if offset is None else x - offset
-        seen = _encoded(centred, W_enc, b_enc, bf16)
-        entries = _top(seen, int(k)) if each else _largest(seen, int(k * len(x)))
+        entries = keep(_encoded(centred, W_enc, b_enc, bf16))
         starts, columns, values = (part.numpy() for part in entries)
         out, decoder = torch.empty(len(x), W_dec.shape[1]), W_dec.contiguous().numpy()
         _over_rows(
@@ -104,16 +140,18 @@ class _Sparse(torch.autograd.Function):
         )
         ctx.save_for_backward(centred, W_enc, W_dec, *entries)
         ctx.offset = offset is not None
-        ctx.mark_non_differentiable(*entries)
+        ctx.mark_non_differentiable(*entries[:2])
+        ctx.set_materialize_grads(False)
         return out, *entries
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, *grads: Any) -> tuple[Tensor | None, ...]:
         centred, W_enc, W_dec, *rest = ctx.saved_tensors
         entries, grad = Entries(*rest), grads[0].float().contiguous()
-        columns_grad, b_enc, decoder = _gradients(entries, centred.contiguous(), grad, W_dec)
+        found = _gradients(entries, centred.contiguous(), grad, W_dec, grads[3])
+        columns_grad, b_enc, decoder = found
         offset = -(W_enc @ b_enc) if ctx.offset else None
-        return None, columns_grad.T.contiguous(), b_enc, decoder, offset, None, None, None
+        return None, columns_grad.T.contiguous(), b_enc, decoder, offset, None, None
 
 
 def _encoded(x: Tensor, W_enc: Tensor, b_enc: Tensor, bf16: bool) -> list[Tensor]:
@@ -124,50 +162,32 @@ def _encoded(x: Tensor, W_enc: Tensor, b_enc: Tensor, bf16: bool) -> list[Tensor
         return [(part @ weight).float().add_(b_enc) for part in parts]
 
 
+def _positive(seen: list[Tensor]) -> Entries:
+    """All that are above 0."""
+    return _collected(seen, *_all_above(seen, 0))
+
+
 def _top(seen: list[Tensor], k: int) -> Entries:
     """The k largest above 0 of every row."""
     limits = [(torch.empty(len(z), dtype=torch.int32), torch.empty(len(z), dtype=torch.int64))
               for z in seen]  # fmt: skip
-    _over_parts(
+    over_parts(
         len(seen),
-        lambda i: kernels.limits(_ints(seen[i]), k, limits[i][0].numpy(), limits[i][1].numpy()),
+        lambda i: kernels.limits(ints(seen[i]), k, limits[i][0].numpy(), limits[i][1].numpy()),
     )
     return _collected(seen, [limit for limit, _ in limits], [number for _, number in limits])
 
 
 def _largest(seen: list[Tensor], number: int) -> Entries:
     """The `number` largest of the whole batch, without those that equal the first that goes."""
-    limit = _limit(seen, number)
+    return _collected(seen, *_all_above(seen, limit_of(seen, number)))
+
+
+def _all_above(seen: list[Tensor], limit: int) -> tuple[list[Tensor], list[Tensor]]:
+    """One limit for all rows, and how many entries of each exceed it."""
     numbers = [torch.empty(len(z), dtype=torch.int64) for z in seen]
-    _over_parts(len(seen), lambda i: kernels.counted(_ints(seen[i]), limit, numbers[i].numpy()))
-    limits = [torch.full((len(z),), limit, dtype=torch.int32) for z in seen]
-    return _collected(seen, limits, numbers)
-
-
-def _limit(seen: list[Tensor], number: int) -> int:
-    """The largest entry, as an integer, of those that are not among the `number` largest."""
-    # Most entries lie far below the limit of the first part, and need not be sorted into bins.
-    first = _ints(seen[0]).ravel()
-    rank = max(0, len(first) - 1 - number // len(seen))
-    floor = max(0, int(np.partition(first, rank)[rank]) - kernels.NEAR)
-    above = _above(seen, floor)
-    if above[-1] <= number:
-        above = _above(seen, 0)
-    if above[-1] <= number:
-        return 0
-    # The first bin from above with which there are more than `number`: the limit lies in it.
-    place = int((above > number).argmax())
-    upper = len(above) - 1 - place
-    inside = np.concatenate([z[(z >> 16) == upper] for z in map(_ints, seen)])
-    rank = len(inside) - 1 - (number - (int(above[place - 1]) if place else 0))
-    return int(np.partition(inside, rank)[rank])
-
-
-def _above(seen: list[Tensor], floor: int) -> Any:
-    """How many entries above the floor lie in the upper bins, one bin more at a time."""
-    bins = [np.zeros(1 << 15, dtype=np.int64) for _ in seen]
-    _over_parts(len(seen), lambda i: kernels.histogram(_ints(seen[i]), floor, bins[i]))
-    return np.sum(bins, axis=0)[::-1].cumsum()
+    over_parts(len(seen), lambda i: kernels.counted(ints(seen[i]), limit, numbers[i].numpy()))
+    return [torch.full((len(z),), limit, dtype=torch.int32) for z in seen], numbers
 
 
 def _collected(seen: list[Tensor], limits: list[Tensor], numbers: list[Tensor]) -> Entries:
@@ -177,10 +197,10 @@ def _collected(seen: list[Tensor], limits: list[Tensor], numbers: list[Tensor]) 
     values = torch.empty(len(columns), dtype=torch.float32)
     firsts = [0, *np.cumsum([len(z) for z in seen]).tolist()]
     as_ints = values.view(torch.int32).numpy()
-    _over_parts(
+    over_parts(
         len(seen),
         lambda i: kernels.collect(
-            _ints(seen[i]), limits[i].numpy(),
+            ints(seen[i]), limits[i].numpy(),
             starts[firsts[i] : firsts[i + 1] + 1].numpy(), columns.numpy(), as_ints,
         ),
     )  # fmt: skip
@@ -188,15 +208,25 @@ def _collected(seen: list[Tensor], limits: list[Tensor], numbers: list[Tensor]) 
 
 
 def _gradients(
-    entries: Entries, x: Tensor, grad: Tensor, W_dec: Tensor
+    entries: Entries, x: Tensor, grad: Tensor, W_dec: Tensor, own: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Of W_enc's columns [feature, d_in], of b_enc and of W_dec."""
+    """Of W_enc's columns [feature, d_in], of b_enc and of W_dec.
+
+    Args:
+        entries: what stays.
+        x: what was encoded.
+        grad: of what was rebuilt.
+        W_dec: the decoder.
+        own: of the values themselves, if something was put on them.
+    """
     starts, columns, values = (part.numpy() for part in entries)
     slope, decoder = torch.empty_like(entries.values), W_dec.contiguous().numpy()
     _over_rows(
         len(x),
         lambda a, b: kernels.slopes(starts, columns, decoder, grad.numpy(), slope.numpy(), a, b),
     )
+    if own is not None:
+        slope += own
     ends = np.zeros(len(W_dec), dtype=np.int64)
     ends[1:] = np.bincount(columns, minlength=len(W_dec)).cumsum()[:-1]
     order, rows = np.empty_like(columns), np.empty_like(columns)
@@ -211,15 +241,6 @@ def _gradients(
         ),
     )  # fmt: skip
     return outs
-
-
-def _ints(z: Tensor) -> Any:
-    """The same bits as integers."""
-    return z.view(torch.int32).numpy()
-
-
-def _over_parts(parts: int, work: Callable[[int], object]) -> None:
-    shared_out(lambda first, _: work(first), parts, 1)
 
 
 def _over_rows(rows: int, work: Callable[[int, int], object]) -> None:

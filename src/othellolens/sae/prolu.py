@@ -79,7 +79,7 @@ class ProLUSAE(SparseAutoencoder):
             self.threshold.clamp_(min=0)
         features = _prolu(self.seen(x), self.threshold, self.slope)
         error = squared_error(self.rebuilt(x, features), y)
-        penalty = self.weight() * activity(features)
+        penalty = self.weight() * activity(features, len(x))
         return Loss(error, penalty, torch.zeros_like(error)), features
 
     @torch.no_grad()

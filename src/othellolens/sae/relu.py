@@ -27,6 +27,7 @@ from .autoencoder import (
     fresh,
     squared_error,
 )
+from .products import rectified
 from .selection import cut
 
 
@@ -61,6 +62,7 @@ class ReluSAE(SparseAutoencoder):
     saved_as: ClassVar[str] = "standard"
     resampled: ClassVar[bool] = True
     separable: bool = True
+    thins: ClassVar[bool] = True
 
     def __init__(self, recipes: Sequence[Relu], weights: Weights) -> None:
         super().__init__(recipes, weights)
@@ -79,11 +81,10 @@ class ReluSAE(SparseAutoencoder):
         y: Float[Tensor, "... position d_out"],
         dead: Bool[Tensor, "... feature"],  # noqa: ARG002
     ) -> tuple[Loss, Float[Tensor, "... position feature"]]:
-        W_enc = self.W_dec.mT if self.tied else self.W_enc
-        features = self.seen(x, self.b_enc, W_enc=W_enc).relu()
-        error = squared_error(self.rebuilt(x, features), y)
-        penalty = self.weight() * activity(features)
-        return Loss(error, penalty, torch.zeros_like(error)), features
+        found = rectified(self, x)
+        error = squared_error(found.rebuilt, y)
+        penalty = self.weight() * activity(found.values, len(x))
+        return Loss(error, penalty, torch.zeros_like(error)), found.features
 
     @torch.no_grad()
     def calibrate(self, x: Float[Tensor, "position d_in"]) -> None:

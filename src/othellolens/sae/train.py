@@ -14,7 +14,7 @@ from ..gpt.parallel import Team
 from .autoencoder import Loss, Recipe, SparseAutoencoder
 from .dead import Silence, resample
 from .plan import SAEPlan, SAEStep
-from .products import fired
+from .products import few_on, fired
 from .stack import build_stack, member
 from .steering import Steering
 
@@ -156,7 +156,7 @@ class SAETrainer:
         losses: list[Tensor] = []
         on: Tensor | int = 0
         bf16 = self.plan.precision == "bf16"
-        for rows in self._parts(len(x)):
+        for rows in self._parts(x):
             with torch.autocast(x.device.type, torch.bfloat16, enabled=bf16):
                 loss, features = self._loss(x[rows], y[rows], dead)
             share = (rows.stop - rows.start) / len(x)
@@ -165,11 +165,13 @@ class SAETrainer:
             on = on + fired(features)
         return Loss(*torch.stack(losses).sum(0)), torch.as_tensor(on)
 
-    def _parts(self, rows: int) -> list[slice]:
+    def _parts(self, x: Tensor) -> list[slice]:
         """A batch in parts whose features lie in memory that the allocator keeps, on a CPU."""
+        sae, rows = self.sae, len(x)
         most = rows
-        if self.sae.separable and self.sae.W_dec.device.type == "cpu":
-            most = max(64, _PART_BYTES // (4 * self.sae.width * (self.sae.members or 1)))
+        thin = sae.thins and not self.plan.compiled and few_on(sae, x)
+        if sae.separable and x.device.type == "cpu" and not thin:
+            most = max(64, _PART_BYTES // (4 * sae.width * (sae.members or 1)))
         return [slice(first, min(first + most, rows)) for first in range(0, rows, most)]
 
     def _descend(self) -> None:
