@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 from json import dumps
 from pathlib import Path
@@ -15,10 +15,11 @@ from torch import Tensor
 from .artifact import read_json, write_file, write_json
 from .concepts import ConceptSet, everything, family, standard
 from .contenders import Contender, asked_of, contenders_of, fingerprint, kin_of, kind_of
-from .encoder import Encoder
+from .encoder import Autoencoder, Encoder
 from .errors import InputError
 from .evaluation.judgement import groups, judge_fully
 from .evaluation.relations import stability
+from .evaluation.undisturbed import Undisturbed, undisturbed
 from .lens import Lens
 from .othello.games import Games, random_games
 from .probes.fit import ProbePlan
@@ -43,6 +44,8 @@ class _Judging:
     held: Games
     ranks: bool
     concepts: ConceptSet
+    alone: list[Undisturbed] = field(default_factory=list)
+    """What the last model did by itself: most encoders read what the one before them did."""
 
     def entry(self, blank: Entry, mark: str, lens: Callable[[], Lens]) -> Entry:
         """The judgement of an encoder: from its file, or else made now.
@@ -63,12 +66,21 @@ class _Judging:
                 )
             return replace(blank, judgement=Entry.from_dict(saved["entry"]).judgement)
         made = lens()
-        judged = judge_fully(made, self.held, concepts=self.concepts, ranks=self.ranks)
+        judged = judge_fully(
+            made, self.held, concepts=self.concepts, ranks=self.ranks, last=self._last(made)
+        )
         entry = replace(blank, judgement=judged)
         path.parent.mkdir(parents=True, exist_ok=True)
         saved = {"held": self.held.origin, "about": about(made.encoder)}
         write_json(path, {**saved, "entry": entry.to_dict()})
         return entry
+
+    def _last(self, lens: Lens) -> Undisturbed | None:
+        if not isinstance(lens.encoder, Autoencoder):
+            return None
+        before = self.alone.pop() if self.alone else None
+        self.alone.append(undisturbed(lens, self.held, before))
+        return self.alone[0]
 
 
 def leaderboard(

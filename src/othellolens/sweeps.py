@@ -12,6 +12,7 @@ from .activations.stored import Stored
 from .artifact import read_json, write_file, write_json
 from .errors import InputError
 from .evaluation.fidelity import Fidelity, fidelity
+from .evaluation.undisturbed import undisturbed
 from .gpt.model import GPT
 from .gpt.parallel import Team, team
 from .gpt.runs import load_gpt
@@ -182,10 +183,11 @@ def _gather(out: Path, processes: int) -> None:
 def _judge(
     model: GPT, members: Sequence[Member], held: Games, out: Path, json: Path | None
 ) -> None:
-    progress, rows = Progress(), list[dict[str, Any]]()
+    progress, rows, alone = Progress(), list[dict[str, Any]](), None
     for number, member in enumerate(members):
         lens = Lens(model, member.site, load_sae(out / member.name))
-        found = fidelity(lens, held)
+        alone = undisturbed(lens, held, alone)
+        found = fidelity(lens, held, last=alone)
         rows.append(_row(member, found))
         progress("judging", number + 1, len(members))
     progress.close()

@@ -14,11 +14,13 @@ from othellolens.evaluation.counts import CHOOSE, SCORE, THRESHOLDS, count, peak
 from othellolens.evaluation.fidelity import fidelity
 from othellolens.evaluation.reconstruction import reconstruct
 from othellolens.evaluation.scores import score
+from othellolens.evaluation.undisturbed import Undisturbed, undisturbed
 from othellolens.evaluation.verdict import judge
 from othellolens.gpt.legality import legality
 from othellolens.gpt.model import GPT
 from othellolens.gpt.shape import GPTConfig
 from othellolens.gpt.sites import Site
+from othellolens.gpt.tokens import tokens
 from othellolens.lens import Lens, Read
 from othellolens.othello.games import Games, random_games
 
@@ -265,6 +267,72 @@ def test_a_transcoder_that_looks_ahead_cannot_be_spliced(player: GPT, held: Game
     site, target = Site("mlp_post", 1), Site("mlp_out", 0)
     with pytest.raises(InputError, match=r"mlp_out.0 comes before mlp_post.1"):
         fidelity(Lens(player, site, Itself(player, site, target)), held)
+
+
+@pytest.mark.parametrize(
+    ("site", "target"),
+    [(site, site) for site in ("resid_pre.0", "resid_post.0", "resid_post.1", "mlp_out.1", "z.1.0")]
+    + [("ln2.1", "mlp_out.1"), ("resid_post.0", "mlp_out.1")],
+)
+def test_losses_are_those_of_whole_runs(player: GPT, held: Games, site: str, target: str) -> None:
+    """Whatever is put in, wherever: the layers before it need not run again."""
+    read, written = Site.parse(site), Site.parse(target)
+
+    class Third(Blind):
+        def encode(self, x: Tensor) -> Tensor:
+            return torch.stack([x[:, 0] > 0, x[:, 1] > 0], 1).float()
+
+        def decode(self, features: Tensor) -> Tensor:
+            return (features.sum(1, keepdim=True) - 0.3).expand(-1, player.width(written))
+
+    encoder = Third()
+    if read != written:
+        encoder.metadata = {"hook_name": read.hook_name, "hook_name_out": written.hook_name}
+    lens = Lens(player, read, encoder)
+    alone = Undisturbed(lens, held[:20])
+    found = fidelity(lens, held[:20], last=alone)
+
+    ids = tokens(held[:20])[:, : player.cfg.n_ctx]
+    clean, cache = player.run_with_cache(ids, [read.hook_name, written.hook_name])
+    there = (held.moves[:20, : player.cfg.n_ctx] >= 0).flatten()
+    x, y = (
+        place.vectors(cache[place.hook_name]).flatten(0, 1).detach() for place in (read, written)
+    )
+    torch.testing.assert_close(alone.mean, y[there].mean(0), rtol=1e-4, atol=1e-6)
+    error = (encoder.reconstruct(x) - y)[there].pow(2).sum()
+    assert found.fvu == pytest.approx(float(error / (y[there] - alone.mean).pow(2).sum()), rel=1e-4)
+    torch.testing.assert_close(found.density, encoder.encode(x[there]).mean(0))
+
+    puts = {
+        "spliced": encoder.reconstruct(x).reshape(*clean.shape[:2], -1),
+        "zero": torch.zeros(*clean.shape[:2], y.shape[1]),
+        "mean": alone.mean.expand(*clean.shape[:2], -1),
+    }
+    for name, value in puts.items():
+
+        def edit(out: Tensor, hook: object, value: Tensor = value) -> Tensor:  # noqa: ARG001
+            return written.with_vectors(out, value)
+
+        with torch.no_grad():
+            logits = player.run_with_hooks(ids, [(written.hook_name, edit)])
+        counted = tokens(held[:20])[:, 1:] != 0
+        loss = torch.nn.functional.cross_entropy(
+            logits[:, : counted.shape[1]][counted], tokens(held[:20])[:, 1:][counted]
+        )
+        assert getattr(found, name).cross_entropy == pytest.approx(float(loss), rel=1e-5), name
+
+
+def test_what_was_measured_before_must_be_of_the_same(player: GPT, held: Games) -> None:
+    lens = Lens(player, SITE, Neurons())
+    alone = Undisturbed(lens, held[:5])
+    assert fidelity(lens, held[:5], last=alone) is not None
+    assert undisturbed(lens, held[:5], alone) is alone
+    assert undisturbed(lens, held[:6], alone) is not alone
+    others = GPT(player.cfg, seed=4).eval()
+    for other in (Lens(others, SITE, Neurons()), Lens(player, Site("resid_post", 0), Neurons())):
+        assert not alone.fits(other, held[:5])
+        with pytest.raises(InputError, match="of another model, site or of other games"):
+            fidelity(other, held[:5], last=alone)
 
 
 def test_mean_ablation_uses_the_mean_and_fvu_is_over_it(player: GPT, held: Games) -> None:

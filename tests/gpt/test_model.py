@@ -254,6 +254,38 @@ def test_gradients_do_not_depend_on_who_looks(points: str, ids: Tensor) -> None:
         close(one.grad, other.grad, msg=key)
 
 
+# start_at_layer
+
+
+@pytest.mark.parametrize("start", [0, 1, 2, -1])
+def test_the_model_goes_on_from_a_layer(model: GPT, ids: Tensor, start: int) -> None:
+    resid, met = model(ids, stop_at_layer=start), list[str]()
+    assert torch.equal(model(resid, start_at_layer=start), model(ids))
+
+    def meet(x: Tensor, hook: HookPoint) -> None:  # noqa: ARG001
+        met.append(hook.name)
+
+    model.run_with_hooks(resid, [(lambda _: True, meet)], start_at_layer=start)
+    first = start % (model.cfg.n_layers + 1) if start >= 0 else model.cfg.n_layers + start
+    blocks = {name.split(".")[1] for name in met if name.startswith("blocks.")}
+    assert blocks == {str(layer) for layer in range(first, model.cfg.n_layers)}
+    assert not any(name.startswith(("hook_embed", "hook_pos")) for name in met)
+
+
+def test_a_stream_that_does_not_fit_is_refused(model: GPT, ids: Tensor) -> None:
+    with pytest.raises(
+        InputError, match=r"a residual stream \[game, ply, d_model\], of this model"
+    ):
+        model(ids, start_at_layer=1)
+    with pytest.raises(InputError, match="start_at_layer 3: this model has 2 layers"):
+        model(model(ids, stop_at_layer=1), start_at_layer=3)
+
+
+def test_a_name_given_twice_is_read_once(model: GPT, ids: Tensor) -> None:
+    name = "blocks.0.hook_resid_post"
+    assert model.run_with_cache(ids, [name, name])[1][name].shape[0] == len(ids)
+
+
 # stop_at_layer
 
 

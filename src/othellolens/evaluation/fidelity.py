@@ -4,7 +4,6 @@ Every loss is a mean over positions that have a next move. `recovered` = (zero -
 (zero - clean) on the cross-entropy, the fraction of loss recovered of the SAE papers.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import reduce
 from operator import add
@@ -15,16 +14,13 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from ..activations.reader import Reader
-from ..activations.rows import read_rows, site_rows
 from ..encoder import Autoencoder
 from ..errors import InputError
 from ..gpt.legality import Legality, judge_logits
-from ..gpt.model import GPT
-from ..gpt.sites import Hook, Site
 from ..gpt.tokens import PAD, tokens
 from ..lens import Lens
 from ..othello.games import Games
+from .undisturbed import Put, Undisturbed
 
 
 class Damage(NamedTuple):
@@ -64,111 +60,69 @@ class Fidelity:
         return (self.zero.cross_entropy - self.spliced.cross_entropy) / lost
 
 
-def fidelity(lens: Lens, games: Games, *, batch: int = 64) -> Fidelity:
+def fidelity(
+    lens: Lens, games: Games, *, batch: int = 64, last: Undisturbed | None = None
+) -> Fidelity:
     """Measure an autoencoder on held-out games.
 
+    Args:
+        lens: model, site and encoder.
+        games: what to play.
+        batch: games at a time.
+        last: what the model does by itself, if an encoder of this site was judged before; see
+            `evaluation.undisturbed`.
+
     Raises:
-        InputError: the encoder cannot reconstruct (a probe, say).
+        InputError: the encoder cannot reconstruct (a probe, say); there are no games; `last` is of
+            another model, site or other games.
     """
     encoder = lens.encoder
     if not isinstance(encoder, Autoencoder):
         raise InputError("this encoder has no decode: fidelity needs an SAE, PCA or neurons")
-    mean, statistics = _statistics(lens, encoder, games)
-
-    edits: dict[str, Hook | None] = {
+    encoder.eval()
+    alone = Undisturbed(lens, games, batch=batch) if last is None else last
+    if last is not None and not last.fits(lens, games):
+        raise InputError("what was measured before is of another model, site or of other games")
+    tally = _Tally(encoder)
+    ways: dict[str, Put | None] = {
         "clean": None,
-        "spliced": None,
-        "zero": _constant(lens.target, torch.zeros_like(mean)),
-        "mean": _constant(lens.target, mean),
+        "spliced": tally.rebuilt,
+        "zero": lambda _, y: torch.zeros_like(y),
+        "mean": lambda _, y: alone.mean.to(y).expand_as(y),
     }
-    sums: dict[str, list[Any]] = {name: [] for name in edits}
-    for first in range(0, len(games), batch):
-        part = games[first : first + batch]
-        clean: Tensor | None = None
-        for name, edit in edits.items():
-            logits = (
-                _spliced(lens, encoder, part) if name == "spliced" else _logits(lens, part, edit)
-            )
-            clean = logits if clean is None else clean
-            sums[name].append(_losses(logits, clean, part))
-        lens.watch(len(part))
-    return Fidelity(*statistics, **{name: _damage(parts) for name, parts in sums.items()})
+    sums: dict[str, list[Any]] = {name: [] for name in ways}
+    for part in alone.parts:
+        tally.there = part.there
+        for name, put in ways.items():
+            logits = part.logits if put is None else alone.logits(part, put)
+            sums[name].append(_losses(logits, part.logits, part.games))
+        lens.watch(len(part.games))
+    density = torch.as_tensor(tally.active) / alone.positions
+    return Fidelity(
+        float(density.sum()),
+        tally.error / alone.spread,
+        float((density == 0).float().mean()),
+        density,
+        **{name: _damage(parts) for name, parts in sums.items()},
+    )
 
 
-def _constant(site: Site, value: Float[Tensor, " d_in"]) -> Hook:
-    def put(x: Tensor, hook: Any) -> Tensor:  # noqa: ARG001
-        return site.with_vectors(x, value.expand_as(site.vectors(x)))
+class _Tally:
+    """Puts in what an encoder rebuilds, and adds up how far off it is and which features are on."""
 
-    return put
+    def __init__(self, encoder: Autoencoder) -> None:
+        self.encoder = encoder
+        self.there = torch.zeros(0, dtype=torch.bool)
+        """Which of the rows that come next hold a move."""
+        self.error = 0.0
+        self.active: Tensor | int = 0
 
-
-@torch.no_grad()
-def _statistics(
-    lens: Lens, encoder: Autoencoder, games: Games
-) -> tuple[Tensor, tuple[float, float, float, Tensor]]:
-    mean = _mean(lens.model, lens, games)
-    error = spread = 0.0
-    positions = 0
-    active: Tensor | int = 0
-    for x, y in _pairs(lens, games):
-        features = encoder.encode(x)
-        error += float((encoder.rebuilt(x, features) - y).pow(2).sum())
-        spread += float((y - mean).pow(2).sum())
-        positions += len(x)
-        active = active + (features > 0).sum(0)
-    density = torch.as_tensor(active) / positions
-    dead = float((density == 0).float().mean())
-    return mean, (float(density.sum()), error / spread, dead, density)
-
-
-def _pairs(lens: Lens, games: Games, *, batch: int = 64) -> Iterator[tuple[Tensor, Tensor]]:
-    """What the encoder reads, and what it is to rebuild."""
-    reader = Reader(lens.model, tuple(dict.fromkeys((lens.site, lens.target))), batch=batch)
-    lens.encoder.eval()
-    for first in range(0, len(games), batch):
-        part = games[first : first + batch]
-        rows = site_rows(reader, part)
-        yield rows.x[lens.site], rows.x[lens.target]
-        lens.watch(len(part))
-
-
-def _mean(model: GPT, lens: Lens, games: Games) -> Tensor:
-    total: Tensor | int = 0
-    positions = 0
-    for rows in read_rows(model, lens.target, games):
-        total = total + rows.x.double().sum(0)
-        positions += len(rows)
-    if not positions:
-        raise InputError("there are no games to judge on")
-    return (torch.as_tensor(total) / positions).float()
-
-
-@torch.no_grad()
-def _logits(lens: Lens, games: Games, edit: Hook | None) -> Tensor:
-    ids = tokens(games)[:, : lens.model.cfg.n_ctx].to(lens.model.device)
-    hooks = [] if edit is None else [(lens.target.hook_name, edit)]
-    return lens.model.run_with_hooks(ids, hooks).float().cpu()
-
-
-@torch.no_grad()
-def _spliced(lens: Lens, encoder: Autoencoder, games: Games) -> Tensor:
-    """Logits with what the encoder makes of its site in the place of its target."""
-    seen: list[Tensor] = []
-
-    def see(x: Tensor, hook: Any) -> None:  # noqa: ARG001
-        seen.append(lens.site.vectors(x))
-
-    def put(y: Tensor, hook: Any) -> Tensor:  # noqa: ARG001
-        if not seen:
-            raise InputError(
-                f"{lens.target} comes before {lens.site}: what is read there cannot be spliced"
-            )
-        rebuilt = encoder.reconstruct(seen[0].flatten(0, 1)).unflatten(0, y.shape[:2])
-        return lens.target.with_vectors(y, rebuilt)
-
-    ids = tokens(games)[:, : lens.model.cfg.n_ctx].to(lens.model.device)
-    hooks = [(lens.site.hook_name, see), (lens.target.hook_name, put)]
-    return lens.model.run_with_hooks(ids, hooks).float().cpu()
+    def rebuilt(self, x: Tensor, y: Tensor) -> Tensor:
+        features = self.encoder.encode(x.flatten(0, 1))
+        rebuilt = self.encoder.rebuilt(x.flatten(0, 1), features)
+        self.error += float((rebuilt - y.flatten(0, 1))[self.there].pow(2).sum())
+        self.active = self.active + ((features > 0) & self.there[:, None]).sum(0)
+        return rebuilt.unflatten(0, y.shape[:2])
 
 
 def _losses(logits: Tensor, clean: Tensor, games: Games) -> tuple[float, float, int, Legality]:

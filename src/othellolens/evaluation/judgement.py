@@ -21,6 +21,7 @@ from .reconstruction import reconstruct
 from .recording import Recording
 from .relations import absorption, detects, duplicates, splitting
 from .scores import Scores, existing, score
+from .undisturbed import Undisturbed
 
 BOARD = "board"
 """The families mine and theirs, scored together: the published board state without blanks."""
@@ -125,6 +126,7 @@ def judge_fully(
     concepts: ConceptSet | None = None,
     ranks: bool = True,
     memory: int = MEMORY,
+    last: Undisturbed | None = None,
     watch: Callable[[str], object] = lambda _: None,
 ) -> Judgement:
     """Judge an encoder: the model runs once, everything else reads the recording.
@@ -136,6 +138,7 @@ def judge_fully(
         concepts: what to look for; by default `standard()`.
         ranks: also AUROC, average precision and splitting, which take some times as long.
         memory: bytes that counts may take at a time.
+        last: as in `fidelity`.
         watch: called with what comes next.
 
     Raises:
@@ -167,7 +170,7 @@ def judge_fully(
         float(density.sum()),
         float((density == 0).float().mean()),
         _duplicates(recorded, held, len(peak)),
-        **(_lost(fidelity(lens, held)) if isinstance(lens.encoder, Autoencoder) else {}),
+        **(_lost(fidelity(lens, held, last=last)) if isinstance(lens.encoder, Autoencoder) else {}),
     )
 
 

@@ -230,25 +230,34 @@ class GPT(nn.Module):
         return tuple(self._points)
 
     def forward(
-        self, tokens: Int64[Tensor, "game ply"], stop_at_layer: int | None = None
+        self,
+        tokens: Int64[Tensor, "game ply"] | Float[Tensor, "game ply d_model"],
+        stop_at_layer: int | None = None,
+        start_at_layer: int | None = None,
     ) -> Float[Tensor, "game ply out"]:
         """Logits [game, ply, d_vocab]; row t predicts move t+1.
 
         Args:
-            tokens: ids 0..60, at most n_ctx plies.
+            tokens: ids 0..60, at most n_ctx plies; with `start_at_layer` a residual stream.
             stop_at_layer: run only the blocks before this one and return the residual stream that
                 it would read, [game, ply, d_model]; negative counts from the end.
+            start_at_layer: run only this block and those behind it, on the residual stream that it
+                reads; negative counts from the end, n_layers is the end itself.
 
         Raises:
             InputError: an id, a length or a layer that the model does not have.
         """
-        if not torch.compiler.is_compiling():
-            self.check_input(tokens, stop_at_layer)
-        plies = tokens.shape[1]
-        embedded = self.hook_embed(self.embed.W_E[tokens])
-        positions = self.pos_embed.W_pos[:plies].expand(len(tokens), -1, -1)
-        resid = embedded + self.hook_pos_embed(positions)
-        for block in self.blocks[:stop_at_layer]:
+        if start_at_layer is not None:
+            self._check_stream(tokens, start_at_layer, stop_at_layer)
+            resid = tokens
+        else:
+            if not torch.compiler.is_compiling():
+                self.check_input(tokens, stop_at_layer)
+            plies = tokens.shape[1]
+            embedded = self.hook_embed(self.embed.W_E[tokens])
+            positions = self.pos_embed.W_pos[:plies].expand(len(tokens), -1, -1)
+            resid = embedded + self.hook_pos_embed(positions)
+        for block in self.blocks[start_at_layer:stop_at_layer]:
             resid = block(resid)
         if stop_at_layer is not None:
             return resid
@@ -272,9 +281,22 @@ class GPT(nn.Module):
                 f"{tokens.shape[1]} plies, but the model reads at most {self.cfg.n_ctx}:"
                 " pass ol.tokens(games)[:, :-1]"
             )
+        self._check_layers(stop_at_layer=stop_at_layer)
+
+    def _check_layers(self, **given: int | None) -> None:
         layers = self.cfg.n_layers
-        if stop_at_layer is not None and not -layers <= stop_at_layer <= layers:
-            raise InputError(f"stop_at_layer {stop_at_layer}: this model has {layers} layers")
+        for name, layer in given.items():
+            if layer is not None and not -layers <= layer <= layers:
+                raise InputError(f"{name} {layer}: this model has {layers} layers")
+
+    def _check_stream(self, resid: Tensor, start: int, stop: int | None) -> None:
+        self._check_layers(start_at_layer=start, stop_at_layer=stop)
+        shape, most = tuple(resid.shape), (self.cfg.n_ctx, self.cfg.d_model)
+        if len(shape) != 3 or shape[1] > most[0] or shape[2] != most[1]:
+            raise InputError(
+                f"start_at_layer takes a residual stream [game, ply, d_model], of this model at"
+                f" most {most[0]} plies of {most[1]}, not {list(shape)}"
+            )
 
     @contextmanager
     def hooks(self, fwd_hooks: Sequence[tuple[NamesFilter, Hook]]) -> Generator["GPT"]:
@@ -299,13 +321,14 @@ class GPT(nn.Module):
 
     def run_with_hooks(
         self,
-        tokens: Int64[Tensor, "game ply"],
+        tokens: Int64[Tensor, "game ply"] | Float[Tensor, "game ply d_model"],
         fwd_hooks: Sequence[tuple[NamesFilter, Hook]] = (),
         stop_at_layer: int | None = None,
+        start_at_layer: int | None = None,
     ) -> Tensor:
         """One forward pass with functions put on hook points; see `hooks` and `forward`."""
         with self.hooks(fwd_hooks):
-            return self(tokens, stop_at_layer)
+            return self(tokens, stop_at_layer, start_at_layer)
 
     def run_with_cache(
         self,
@@ -347,7 +370,7 @@ class GPT(nn.Module):
             return [name for name in self._points if not name.endswith("attn.hook_result")]
         if callable(names):
             return [name for name in self._points if names(name)]
-        wanted = [names] if isinstance(names, str) else list(names)
+        wanted = [names] if isinstance(names, str) else list(dict.fromkeys(names))
         for name in wanted:
             if name not in self._points:
                 near = get_close_matches(name, self._points, n=1, cutoff=0.0)[0]
