@@ -291,6 +291,10 @@ def test_losses_are_those_of_whole_runs(player: GPT, held: Games, site: str, tar
     lens = Lens(player, read, encoder)
     alone = Undisturbed(lens, held[:20])
     found = fidelity(lens, held[:20], last=alone)
+    again = fidelity(lens, held[:20], last=alone)
+    assert again.zero is found.zero
+    assert again.mean is found.mean
+    assert again.spliced == found.spliced
 
     ids = tokens(held[:20])[:, : player.cfg.n_ctx]
     clean, cache = player.run_with_cache(ids, [read.hook_name, written.hook_name])

@@ -90,20 +90,26 @@ def fidelity(
         "zero": lambda _, y: torch.zeros_like(y),
         "mean": lambda _, y: alone.mean.to(y).expand_as(y),
     }
-    sums: dict[str, list[Any]] = {name: [] for name in ways}
+    # All but what is spliced is the same for every encoder.
+    sums: dict[str, list[Any]] = {name: [] for name in ways if name not in alone.known}
     for part in alone.parts:
         tally.there = part.there
-        for name, put in ways.items():
+        for name, losses in sums.items():
+            put = ways[name]
             logits = part.logits if put is None else alone.logits(part, put)
-            sums[name].append(_losses(logits, part.logits, part.games))
+            losses.append(_losses(logits, part.logits, part.games))
         lens.watch(len(part.games))
     density = torch.as_tensor(tally.active) / alone.positions
+    found = {name: _damage(parts) for name, parts in sums.items()}
+    spliced = found.pop("spliced")
+    alone.known.update(found)
     return Fidelity(
         float(density.sum()),
         tally.error / alone.spread,
         float((density == 0).float().mean()),
         density,
-        **{name: _damage(parts) for name, parts in sums.items()},
+        spliced=spliced,
+        **alone.known,
     )
 
 

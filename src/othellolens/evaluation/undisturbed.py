@@ -40,6 +40,8 @@ class Undisturbed:
     """Of what the target holds."""
     spread: float
     """Squared distances from it, summed over positions."""
+    known: dict[str, Any]
+    """What was measured of it that does not depend on an encoder, by name."""
 
     @torch.no_grad()
     def __init__(self, lens: Lens, games: Games, *, batch: int = 64) -> None:
@@ -56,6 +58,7 @@ class Undisturbed:
         if not len(games):
             raise InputError("there are no games to judge on")
         self.model, self.site, self.target, self.games = lens.model, lens.site, lens.target, games
+        self.known = {}
         self._follows = lens.site == lens.target and lens.site.kind in _STREAM
         if self._follows:
             self.start = lens.site.layer + _STREAM[lens.site.kind]
