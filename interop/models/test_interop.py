@@ -47,6 +47,16 @@ def test_stopping_at_a_layer(pair: Pair, ids: Tensor, stop: int) -> None:
     assert note("stop_at_layer", ours, found) <= MOST
 
 
+@pytest.mark.parametrize("start", [0, 1, -1])
+def test_starting_at_a_layer(pair: Pair, ids: Tensor, start: int) -> None:
+    model, theirs, kind = pair
+    with torch.no_grad():
+        resid = model(ids, stop_at_layer=start)
+        ours, found = (player(resid, start_at_layer=start) for player in (model, theirs))
+        assert note("start_at_layer", ours, found) <= MOST
+        assert note("start_at_layer", ours, model(ids)) == 0
+
+
 @pytest.mark.parametrize("name", ["blocks.0.hook_resid_post", "blocks.1.attn.hook_z", "hook_embed"])
 def test_gradients_through_hooks(pair: Pair, ids: Tensor, name: str) -> None:
     """Of the logits of one token, with respect to an activation."""
