@@ -268,6 +268,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--one", nargs=4, metavar=("WHAT", "HOW", "KIND", "SIZE"))
     parser.add_argument("--quick", action="store_true", help="width 4,096 and mini's alone")
+    parser.add_argument("--steps", nargs=2, metavar=("SIZE", "KIND"), help="that table alone")
     asked = parser.parse_args()
     if asked.one:
         print(json.dumps(measure(*asked.one)))
@@ -277,6 +278,9 @@ def main() -> None:
     peers = ("sae-lens", "dictionary-learning", "eai-sparsify")
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads;", end=" ")
     print(", ".join(f"{peer} {version(peer)}" for peer in peers))
+    if asked.steps:
+        steps(asked.steps[0], (asked.steps[1],))
+        return
     kinds = ("relu", "topk", "batchtopk", "jumprelu")
     for size in ("4096", "mini") if asked.quick else ("4096", "16384", "mini"):
         steps(size, kinds if size != "16384" else kinds[:2])
