@@ -247,10 +247,23 @@ def run(what: str, how: str, kind: str, size: str) -> float:
     return float(json.loads(done.stdout.splitlines()[-1]))
 
 
+def rate(size: str) -> float:
+    """FLOP/s of the encoder's product in bfloat16."""
+    d_in, width, _ = SIZES[size]
+    x, W = rows(size).bfloat16(), torch.randn(d_in, width).bfloat16()
+    times: list[float] = []
+    for _ in range(9):
+        started = time.perf_counter()
+        x @ W
+        times.append(time.perf_counter() - started)
+    return 2 * x.numel() * width / statistics.median(times[2:])
+
+
 def steps(size: str, kinds: tuple[str, ...]) -> None:
     """A table of training steps."""
     d_in, width, batch = SIZES[size]
-    print(f"\ntraining step, d_in {d_in}, width {width}, batch {batch}; rows/s", flush=True)
+    print(f"\ntraining step, d_in {d_in}, width {width}, batch {batch}; rows/s", end="; ")
+    print(f"a product in bfloat16: {rate(size) / 1e9:.0f} GFLOP/s", flush=True)
     for kind in kinds:
         peers = ["dictionary_learning", "sae_lens"]
         peers += ["notebook"] if kind == "relu" else ["sparsify"] if kind == "topk" else []

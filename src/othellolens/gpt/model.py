@@ -16,9 +16,9 @@ from torch import Tensor, nn
 
 from ..errors import InputError
 from .cache import ActivationCache
+from .inputs import check_ids, check_layers, check_stream
 from .shape import GPTConfig
 from .sites import Hook, HookPoint, Site
-from .tokens import PAD, check_tokens
 
 _GAMES_AT_ONCE = 64
 
@@ -248,7 +248,8 @@ class GPT(nn.Module):
             InputError: an id, a length or a layer that the model does not have.
         """
         if start_at_layer is not None:
-            self._check_stream(tokens, start_at_layer, stop_at_layer)
+            check_layers(self.cfg, start_at_layer=start_at_layer, stop_at_layer=stop_at_layer)
+            check_stream(self.cfg, tokens)
             resid = tokens
         else:
             if not torch.compiler.is_compiling():
@@ -269,34 +270,8 @@ class GPT(nn.Module):
         Raises:
             InputError: an id, a length or a layer that the model does not have.
         """
-        check_tokens(tokens)
-        if tokens.shape[1] > 1 and bool(((tokens[:, :-1] == PAD) & (tokens[:, 1:] != PAD)).any()):
-            hole = ((tokens[:, :-1] == PAD) & (tokens[:, 1:] != PAD)).nonzero()[0].tolist()
-            raise InputError(
-                f"game {hole[0]}, ply {hole[1]}: padding (0) before a move; padding belongs behind"
-                " the last move, and a pass is not written"
-            )
-        if tokens.shape[1] > self.cfg.n_ctx:
-            raise InputError(
-                f"{tokens.shape[1]} plies, but the model reads at most {self.cfg.n_ctx}:"
-                " pass ol.tokens(games)[:, :-1]"
-            )
-        self._check_layers(stop_at_layer=stop_at_layer)
-
-    def _check_layers(self, **given: int | None) -> None:
-        layers = self.cfg.n_layers
-        for name, layer in given.items():
-            if layer is not None and not -layers <= layer <= layers:
-                raise InputError(f"{name} {layer}: this model has {layers} layers")
-
-    def _check_stream(self, resid: Tensor, start: int, stop: int | None) -> None:
-        self._check_layers(start_at_layer=start, stop_at_layer=stop)
-        shape, most = tuple(resid.shape), (self.cfg.n_ctx, self.cfg.d_model)
-        if len(shape) != 3 or shape[1] > most[0] or shape[2] != most[1]:
-            raise InputError(
-                f"start_at_layer takes a residual stream [game, ply, d_model], of this model at"
-                f" most {most[0]} plies of {most[1]}, not {list(shape)}"
-            )
+        check_ids(self.cfg, tokens)
+        check_layers(self.cfg, stop_at_layer=stop_at_layer)
 
     @contextmanager
     def hooks(self, fwd_hooks: Sequence[tuple[NamesFilter, Hook]]) -> Generator["GPT"]:

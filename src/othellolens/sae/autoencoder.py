@@ -13,7 +13,7 @@ for it is to count axes from the end.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from math import inf
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -160,7 +160,6 @@ class SparseAutoencoder(Autoencoder):
     thins: ClassVar[bool] = False
     """Whether the loss uses sparse products once few features are on (`products.rectified`)."""
     tied: bool = False
-    """Whether the encoder is the decoder's transpose."""
     saved: ClassVar[tuple[str, ...]] = ("W_enc", "b_enc", "W_dec", "b_dec")
     """Names of the tensors that `encode` and `decode` need."""
     offsets: ClassVar[tuple[str, ...]] = ("b_enc",)
@@ -201,7 +200,7 @@ class SparseAutoencoder(Autoencoder):
 
     @property
     def encoder(self) -> Float[Tensor, "... d_in feature"]:
-        """What a training step encodes with: in a tied SAE, W_enc is settled at the end."""
+        """What a training step encodes with: in a tied SAE the decoder's transpose."""
         return self.W_dec.mT if self.tied else self.W_enc
 
     def each(self, name: str) -> Float[Tensor, "..."]:
@@ -269,8 +268,8 @@ class SparseAutoencoder(Autoencoder):
         W_enc: Float[Tensor, "... d_in feature"] | None = None,
     ) -> Float[Tensor, "... position feature"]:
         """centred(x) W_enc + offset (see `sae.dense`); W_enc is the SAE's own by default."""
-        b_dec = None if self.transcodes else self.b_dec
-        return seen(x, self.W_enc if W_enc is None else W_enc, b_dec, offset)
+        weight = self.W_enc if W_enc is None else W_enc
+        return seen(x, weight, None if self.transcodes else self.b_dec, offset)
 
     def save(self, path: str | Path) -> None:
         """Write the folder that SAELens 6 reads: cfg.json and sae_weights.safetensors.
@@ -399,19 +398,3 @@ def squared_error(
 ) -> Float[Tensor, "..."]:
     """Summed over d_out, mean over positions."""
     return (guess.float() - y).pow(2).sum(-1).mean(-1)
-
-
-def activity(values: Tensor, positions: int) -> Float[Tensor, "..."]:
-    """Summed over features, mean over positions, in float32.
-
-    Args:
-        values: [..., position, feature], or [entry], the rest being 0.
-        positions: how many there are.
-    """
-    sums = values.sum(-1, dtype=torch.float32)
-    return sums.mean(-1) if values.dim() > 1 else sums / positions
-
-
-def known_fields(recipe: type[Recipe]) -> set[str]:
-    """Names of the hyper-parameters of an architecture."""
-    return {field.name for field in fields(recipe)}

@@ -37,3 +37,14 @@ def seen(
     if W_enc.dim() == 3 and x.dim() <= 3:
         return torch.baddbmm(offset[:, None, :], x.expand(len(W_enc), *x.shape[-2:]), W_enc)
     return (x @ W_enc + offset[..., None, :]).bfloat16()
+
+
+def activity(values: Tensor, positions: int) -> Float[Tensor, "..."]:
+    """Summed over features, mean over positions, in float32.
+
+    Args:
+        values: [..., position, feature], or [entry], the rest being 0.
+        positions: how many there are.
+    """
+    sums = values.sum(-1, dtype=torch.float32)
+    return sums.mean(-1) if values.dim() > 1 else sums / positions

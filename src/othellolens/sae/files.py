@@ -6,6 +6,7 @@ metadata, and comes back.
 """
 
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from torch import Tensor
 from ..artifact import check_tensors, read_json, read_tensors
 from ..errors import InputError
 from .architectures import OURS, architecture, is_known
-from .autoencoder import CONFIG, WEIGHTS, Recipe, SparseAutoencoder, known_fields
+from .autoencoder import CONFIG, WEIGHTS, Recipe, SparseAutoencoder
 from .gated import Gated
 from .jump_relu import JumpRelu
 from .relu import Relu
@@ -84,7 +85,7 @@ def _recipe(path: Path, config: Mapping[str, Any], width: int) -> tuple[Recipe, 
     metadata: Mapping[str, Any] = config.get("metadata") or {}
     details: Mapping[str, Any] = metadata.get("training_architecture_details") or {}
     name = str(metadata.get("training_architecture"))
-    if is_known(name) and set(details) == known_fields(architecture(name)):
+    if is_known(name) and set(details) == {field.name for field in fields(architecture(name))}:
         values = {key: _tuple(value) for key, value in details.items()}
         return architecture(name)(**{**values, "width": width}), kind
     base = kind.removesuffix("transcoder").removesuffix("skip_").removesuffix("_") or "standard"

@@ -20,10 +20,10 @@ from .autoencoder import (
     Penalised,
     SparseAutoencoder,
     Weights,
-    activity,
     fresh,
     squared_error,
 )
+from .dense import activity
 from .selection import cut
 
 

@@ -21,10 +21,10 @@ from .autoencoder import (
     Penalised,
     SparseAutoencoder,
     Weights,
-    activity,
     fresh,
     squared_error,
 )
+from .dense import activity
 from .selection import cut
 
 

@@ -23,10 +23,10 @@ from .autoencoder import (
     Penalised,
     SparseAutoencoder,
     Weights,
-    activity,
     fresh,
     squared_error,
 )
+from .dense import activity
 from .products import rectified
 from .selection import cut
 
