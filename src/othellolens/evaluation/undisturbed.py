@@ -53,7 +53,7 @@ class Undisturbed:
             batch: games at a time, now and later.
 
         Raises:
-            InputError: there are no games, or the target comes before the site.
+            InputError: there are no games.
         """
         if not len(games):
             raise InputError("there are no games to judge on")

@@ -30,7 +30,8 @@ class SAEPlan:
     resample_until: float = 0.5
     """Share of the steps in which dead features are resampled, where the architecture needs it."""
     precision: Literal["fp32", "bf16"] = "fp32"
-    """Of the products; weights, optimiser and losses are float32 either way."""
+    """Of the products, and of what ReLU and gated kinds make of them, the penalty of p-annealed
+    gates included; weights, optimiser and reconstruction losses are float32 either way."""
     compiled: bool = False
     """Compile the loss, of kinds without a k: some 20 seconds once; needs a C++ compiler."""
 
