@@ -1,8 +1,10 @@
 """How fast a model learns: one shape, several targets and optimisers, equal games.
 
     python benchmarks/learning.py --games 96000 --runs legal-muon played-muon legal-adamw
+    python benchmarks/learning.py --games 96000 --runs legal-muon legal2-muon legal3-muon
 
-prints legality on 300 held-out games five times along each run.
+prints legality on 300 held-out games five times along each run. A number behind `legal` is the
+weight of legality in the loss (`train-gpt --legality`).
 """
 
 import argparse
@@ -31,8 +33,12 @@ def main() -> None:
     print("run           games   loss    strict  KL      seconds")
     for run in asked.runs:
         target, optimizer = run.split("-")
+        weight = float(target.removeprefix("legal") or 1) if target.startswith("legal") else 1.0
+        target = target.rstrip("0123456789.")
         lr = asked.lr or LR[optimizer]
-        plan = GPTPlan(games=asked.games, target=target, optimizer=optimizer, lr=lr)
+        plan = GPTPlan(
+            games=asked.games, target=target, legality=weight, optimizer=optimizer, lr=lr
+        )
         shape = GPTConfig(asked.layers, asked.d_model, 8, 4 * asked.d_model)
         trainer = Trainer(GPT(shape), plan, seed=0, compiled=True)
         started = time.monotonic()

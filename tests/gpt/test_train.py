@@ -74,6 +74,45 @@ def test_the_loss_of_the_oracle_is_the_entropy(games: Games) -> None:
     assert float(legal_loss(logits + 5, legal)) == pytest.approx(float(entropy), rel=1e-5)
 
 
+@pytest.mark.parametrize("legality", [0.0, 0.5, 3.0])
+def test_legality_weighs_the_probability_of_legal_moves(legality: float) -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits = 2 * torch.randn(3, 7, 61, generator=generator)
+    legal = torch.rand(3, 7, 61, generator=generator) < 0.1
+    legal[0, 3:] = False
+    logits.requires_grad_()
+    each = []
+    for shares, mask in zip(
+        logits.double().softmax(-1).flatten(0, 1).tolist(),
+        legal.flatten(0, 1).tolist(),
+        strict=True,
+    ):
+        right = [x for x, m in zip(shares, mask, strict=True) if m]
+        if right:
+            uneven = [-math.log(x / sum(right)) for x in right]
+            each.append(-legality * math.log(sum(right)) + sum(uneven) / len(uneven))
+    loss = legal_loss(logits, legal, legality=legality)
+    assert loss.item() == pytest.approx(sum(each) / len(each), rel=1e-5)
+    loss.backward()
+    assert logits.grad is not None
+    assert logits.grad.isfinite().all()
+    assert not logits.grad[0, 3:].any(), "nobody can move: nothing is asked"
+    assert logits.grad[1].any()
+
+
+def test_the_oracle_is_best_whatever_legality_weighs(games: Games) -> None:
+    legal = legal_tokens(games)[:, :-1]
+    oracle = torch.where(legal, 0.0, -30.0).requires_grad_()
+    legal_loss(oracle, legal, legality=3.0).backward()
+    assert oracle.grad is not None
+    assert oracle.grad.abs().max() < 1e-9
+
+
+def test_legality_has_no_meaning_for_the_played_move() -> None:
+    with pytest.raises(InputError, match="take --target legal"):
+        GPTPlan(target="played", legality=2.0)
+
+
 @pytest.mark.parametrize("target", ["legal", "played"])
 def test_the_loss_asks_each_ply_for_the_next_move(
     target: Literal["legal", "played"], monkeypatch: pytest.MonkeyPatch, games: Games

@@ -3,7 +3,8 @@
 Two targets. `played` is next-move cross-entropy (Li et al. 2023). `legal` is the cross-entropy
 against the uniform distribution over the legal moves: for randomly played games its expectation is
 the same, and its gradient has far less noise, because the move that happened to be drawn is
-replaced by its expectation.
+replaced by its expectation. It is the sum of two: minus the log of the probability that the model
+gives to legal moves as a whole, and how unevenly that lies among them. `legality` weighs the first.
 """
 
 import math
@@ -36,6 +37,10 @@ class GPTPlan:
     """Games a step."""
     target: Literal["legal", "played"] = "legal"
     """What to predict: the uniform distribution over legal moves, or the move that was played."""
+    legality: float = 1.0
+    """Weight of -log(probability of all legal moves together) in the `legal` loss; what remains of
+    the loss is the evenness among them. Above 1 the model plays fewer illegal moves, and shuns
+    those that it is less sure of: somewhat further from the uniform-legal oracle."""
     optimizer: Literal["muon", "adamw"] = "muon"
     """Muon for the matrices of the blocks and AdamW for the rest, or AdamW for all."""
     lr: float = 7e-3
@@ -50,9 +55,12 @@ class GPTPlan:
     """Of the products; weights, optimiser and losses are float32 either way."""
 
     def __post_init__(self) -> None:
-        for name, least in (("games", 1), ("batch", 1), ("lr", 0), ("weight_decay", 0)):
+        least_of = {"games": 1, "batch": 1, "legality": 0, "lr": 0, "weight_decay": 0}
+        for name, least in least_of.items():
             if not getattr(self, name) >= least:
                 raise InputError(f"{name} must be at least {least}, not {getattr(self, name)}")
+        if self.target == "played" and self.legality != 1:
+            raise InputError("legality weighs a part of the legal loss: take --target legal")
         if not 0 <= self.warmup < 1 or not self.clip > 0:
             raise InputError(
                 f"warmup must be a share in [0, 1) and clip above 0: got {self.warmup}, {self.clip}"
@@ -192,7 +200,7 @@ class Trainer:
                 logits.float().flatten(0, 1), batch.ids[:, 1:].flatten(), ignore_index=PAD
             )
         else:
-            loss = legal_loss(logits.float(), batch.legal)
+            loss = legal_loss(logits.float(), batch.legal, legality=self.plan.legality)
         if self.team.size == 1:
             return loss
         return loss * (batch.positions * self.team.size / self.team.total(batch.positions))
@@ -216,16 +224,26 @@ def legal_tokens(games: Games) -> Bool[Tensor, "game ply token"]:
 
 
 def legal_loss(
-    logits: Float[Tensor, "game ply token"], legal: Bool[Tensor, "game ply token"]
+    logits: Float[Tensor, "game ply token"],
+    legal: Bool[Tensor, "game ply token"],
+    *,
+    legality: float = 1.0,
 ) -> Float[Tensor, ""]:
     """Cross-entropy against the uniform distribution over the legal moves, nats a position.
 
-    Positions without a legal move do not count.
+    With P the probability of all n legal moves together, it is -log P + the mean of -log(p / P)
+    over them; `legality` is the weight of the first term. Positions without a legal move do not
+    count.
     """
     number = legal.sum(-1)
-    chosen = (logits * legal).sum(-1) / number.clamp(min=1)
-    each = logits.logsumexp(-1) - chosen
-    return (each * (number > 0)).sum() / (number > 0).sum()
+    total = logits.logsumexp(-1)
+    each = total - (logits * legal).sum(-1) / number.clamp(min=1)
+    if legality != 1:
+        # The least float in place of -inf: a position without a legal move has a gradient of 0.
+        inside = logits.masked_fill(~legal, torch.finfo(logits.dtype).min)
+        each = each + (legality - 1) * (total - inside.logsumexp(-1))
+    # Chosen and not multiplied: what does not count is not finite.
+    return each.where(number > 0, 0).sum() / (number > 0).sum()
 
 
 class _Matrices(torch.optim.Muon):
