@@ -23,6 +23,7 @@ from torch import Tensor
 
 from ..encoder import Autoencoder
 from ..errors import InputError
+from ..gpt.one_ply import OnePly
 from ..gpt.tokens import SQUARE_OF_TOKEN, token_of, tokens
 from ..lens import Lens
 from ..othello.boards import unpack
@@ -98,7 +99,7 @@ def causal_effects(
     """Edit features that claim legal moves, and see what the model makes of it.
 
     Each feature is edited in every game that has a position to do so, at one of them, drawn at
-    random. Cost: one forward pass a feature and control, and one without edits.
+    random. Cost: one forward pass without edits, and for each edit one position of one.
 
     Args:
         lens: an autoencoder at its site.
@@ -118,14 +119,15 @@ def causal_effects(
         raise InputError("features of a transcoder act at another site than they read")
     generator = torch.Generator().manual_seed(seed)
     plans = list(_plans(lens, games, claims, kind, generator))
+    parts: list[list[Float[Tensor, "control edit 2"]]] = [[] for _ in plans]
+    for first in range(0, len(games), batch):
+        ids = tokens(games[first : first + batch])[:, : lens.model.cfg.n_ctx]
+        played = OnePly(lens.model, ids, lens.site)
+        for plan, part in zip(plans, parts, strict=True):
+            part.append(_edited(played, plan.within(first, first + batch)))
     found: list[Effect] = []
-    for plan in plans:
-        parts = [
-            _edited(lens, games[first : first + batch], plan.within(first, first + batch))
-            for first in range(0, len(games), batch)
-        ]
-        for index, control in enumerate(CONTROLS):
-            changes = torch.cat([part[index] for part in parts])
+    for plan, part in zip(plans, parts, strict=True):
+        for control, changes in zip(CONTROLS, torch.cat(part, 1), strict=True):
             found.append(
                 Effect(plan.feature, plan.square, control, plan.game, changes[:, 0], changes[:, 1])
             )
@@ -256,26 +258,20 @@ def _unit(x: Float[Tensor, "*many d_in"]) -> Float[Tensor, "*many d_in"]:
 
 
 @torch.no_grad()
-def _edited(lens: Lens, games: Games, plan: _Plan) -> Float[Tensor, "control edit 2"]:
+def _edited(played: OnePly, plan: _Plan) -> Float[Tensor, "control edit 2"]:
     """Changes of log-probability: of the claimed square, and the mean of the other legal moves."""
     if not len(plan.game):
         return torch.zeros(len(CONTROLS), 0, 2)
-    ids = tokens(games)[plan.game, : lens.model.cfg.n_ctx].to(lens.model.device)
-    rows = torch.arange(len(plan.game), device=ids.device)
-    ply = plan.ply.to(ids.device)
-    clean = lens.model(ids)[rows, ply].float().log_softmax(-1).cpu()
-    found: list[Tensor] = []
-    for change in plan.change:
-
-        def put(x: Tensor, hook: Any, change: Tensor = change) -> Tensor:  # noqa: ARG001
-            out = lens.site.vectors(x).clone()
-            out[rows, ply] += change.to(out)
-            return lens.site.with_vectors(x, out)
-
-        logits = lens.model.run_with_hooks(ids, [(lens.site.hook_name, put)])[rows, ply]
-        moved = logits.float().log_softmax(-1).cpu() - clean
-        found.append(_read_off(moved, plan))
-    return torch.stack(found)
+    number = len(CONTROLS)
+    logits = played.run(
+        plan.game.repeat(number),
+        plan.ply.repeat(number),
+        lambda x: x + plan.change.flatten(0, 1).to(x),
+    )
+    logits = logits.float().cpu().unflatten(0, (number, -1))
+    clean = played.logits[plan.game.to(logits.device), plan.ply]
+    moved = logits.log_softmax(-1) - clean.float().cpu().log_softmax(-1)
+    return torch.stack([_read_off(one, plan) for one in moved])
 
 
 def _read_off(moved: Float[Tensor, "edit token"], plan: _Plan) -> Float[Tensor, "edit 2"]:

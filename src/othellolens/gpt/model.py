@@ -77,7 +77,7 @@ class Attention(nn.Module):
 
     def z(self, x: Float[Tensor, "game ply d_model"]) -> Float[Tensor, "game ply head d_head"]:
         """What each head reads off the moves that it looks at, before W_O."""
-        q, k, v = self._queries_keys_values(x)
+        q, k, v = self.queries_keys_values(x)
         if self.hook_attn_scores.hooks or self.hook_pattern.hooks or _explicit_is_faster(q):
             z = self._explicit(q, k, v)
         else:
@@ -92,7 +92,8 @@ class Attention(nn.Module):
             return result.sum(-2) + self.b_O
         return z.flatten(-2) @ self.W_O.flatten(0, 1) + self.b_O
 
-    def _queries_keys_values(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def queries_keys_values(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """[game, ply, head, d_head] each, of a normalised residual stream."""
         weight = torch.cat([flat(w) for w in (self.W_Q, self.W_K, self.W_V)], dim=1)
         bias = torch.cat([b.flatten() for b in (self.b_Q, self.b_K, self.b_V)])
         mixed = x @ weight + bias
