@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache, partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from jaxtyping import Float
@@ -19,7 +19,8 @@ from .gpt.sites import Site
 from .lens import Lens
 from .othello.games import Games
 from .probes.accuracy import Accuracy, marginal_accuracy, probe_accuracy
-from .probes.fit import ProbePlan, fit_probe
+from .probes.board import BoardProbe
+from .probes.fit import ProbePlan, ProbeTarget, fit_probe, fit_probes
 from .sae.autoencoder import Recipe, SparseAutoencoder
 from .sae.plan import SAEPlan
 from .sae.runs import train_sae
@@ -190,25 +191,28 @@ def model_card(
     """Measure a model: legality by ply, and a probe at every layer beside its baselines."""
     plan = plan or ProbePlan()
 
-    def accuracy(player: GPT, layer: int) -> Accuracy:
-        contest = Contest(player, Site("resid_post", layer), train, held, seed, watch)
-        what = f"probe of layer {layer} ({'untrained' if player is not model else 'trained'})"
-        probe = fit_probe(
+    sites = [Site("resid_post", layer) for layer in range(model.cfg.n_layers)]
+
+    def accuracies(player: GPT, what: str) -> list[Accuracy]:
+        """Of a probe at every layer, all fitted while the games run through the model once."""
+        probes = fit_probes(
             player,
-            contest.site,
+            [ProbeTarget(site) for site in sites],
             train,
             plan=plan,
             seed=seed,
-            watch=lambda step: watch(what, step.step, plan.steps),
+            watch=lambda step: watch(f"probes ({what})", step.step, plan.steps),
         )
-        return probe_accuracy(probe, player, contest.site, held)
+        return [
+            probe_accuracy(cast(BoardProbe, probe), player, site, held)
+            for probe, site in zip(probes, sites, strict=True)
+        ]
 
     blank = untrained(model, seed=seed + 1)
-    layers = range(model.cfg.n_layers)
     return ModelCard(
         legality(model, held),
-        [accuracy(model, layer) for layer in layers],
-        [accuracy(blank, layer) for layer in layers],
+        accuracies(model, "trained"),
+        accuracies(blank, "untrained"),
         marginal_accuracy(model, train, held),
     )
 
