@@ -33,7 +33,7 @@ def history(training: dict[str, Any]) -> list[dict[str, Any]]:
     before = training.get("start")
     if before is None:
         return [training]
-    told = {key: before[key] for key in ("wall_seconds", "games") if key in before}
+    told = {key: before[key] for key in ("wall_seconds", "games", "machine") if key in before}
     *rest, last = history(before["training"])
     return [*rest, last | told, training]
 
@@ -53,7 +53,7 @@ def page(facts: dict[str, Any], card: ModelCard) -> str:
     """The card as text."""
     shape = facts["training"]["shape"]
     judged = card.legality
-    runs = history(facts["training"] | {"wall_seconds": facts["wall_seconds"]})
+    runs = history(facts["training"] | {key: facts[key] for key in ("wall_seconds", "machine")})
     minutes = sum(run["wall_seconds"] for run in runs) / 60
     lines = [
         "# mini",
@@ -62,12 +62,15 @@ def page(facts: dict[str, Any], card: ModelCard) -> str:
         f" {shape['n_heads']} heads, d_mlp {shape['d_mlp']}; weights in float16.",
         "",
         f"* Games seen, each once: {facts['games']}",
-        f"* Machine: {facts['machine']}; wall time {minutes:.0f} minutes, other work going on"
-        " beside it",
+        f"* Wall time {minutes:.0f} minutes in all, other work going on beside it",
         "",
-        "| training | seed | minutes |",
-        "|---|---|---|",
-        *(f"| `{command(run)}` | {run['seed']} | {run['wall_seconds'] / 60:.0f} |" for run in runs),
+        "| training | seed | minutes | machine |",
+        "|---|---|---|---|",
+        *(
+            f"| `{command(run)}` | {run['seed']} | {run['wall_seconds'] / 60:.0f}"
+            f" | {run['machine']} |"
+            for run in runs
+        ),
         "",
         *([facts["note"], ""] if "note" in facts else []),
         "On the 2,000 random games of seed 1 (`othellolens evaluate mini`):",
