@@ -269,8 +269,8 @@ def _edited(played: OnePly, plan: _Plan) -> Float[Tensor, "control edit 2"]:
         lambda x: x + plan.change.flatten(0, 1).to(x),
     )
     logits = logits.float().cpu().unflatten(0, (number, -1))
-    clean = played.logits[plan.game.to(logits.device), plan.ply]
-    moved = logits.log_softmax(-1) - clean.float().cpu().log_softmax(-1)
+    clean = played.logits[plan.game, plan.ply].float().cpu()
+    moved = logits.log_softmax(-1) - clean.log_softmax(-1)
     return torch.stack([_read_off(one, plan) for one in moved])
 
 
