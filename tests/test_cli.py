@@ -314,6 +314,8 @@ def test_a_sweep_is_judged_and_drawn(
     assert len(rows) == 4
     topk_3 = [row for row in found["saes"] if row["name"].startswith("topk-w24-l3-")]
     assert f"{sum(row['fvu'] for row in topk_3) / 2:.4f}" in rows[0]
+    alone = f"CE {topk_3[0]['cross_entropy_clean']:.4f}, illegal {topk_3[0]['illegal_clean']:.4f}"
+    assert f"nothing spliced in: {alone}" in shown
     for plot in ("fvu.svg", "kl.svg"):
         tree = ElementTree.fromstring((out / plot).read_text())
         assert len(tree.findall(".//{*}polyline")) == 2

@@ -197,6 +197,7 @@ def _judge(
         text = pareto_svg(_lines(rows, key), title, "L0, active features a position", title)
         write_file(out / f"{key}.svg", lambda work, text=text: work.write_text(text))
     say(table(summary(rows)))
+    say(unspliced(rows[0]))
     say(f"plots: {', '.join(str(out / f'{key}.svg') for key in _PLOTS)}")
     write_result(json, result)
 
@@ -233,6 +234,12 @@ def summary(rows: Sequence[dict[str, Any]]) -> list[dict[str, object]]:
         kinds.setdefault(key, []).append(row)
     several = len({row["site"] for row in rows}) > 1
     return [_mean_row(alike, several) for alike in kinds.values()]
+
+
+def unspliced(row: dict[str, Any]) -> str:
+    """What the model does with nothing put in, which is the same for all encoders of a sweep."""
+    loss, illegal = row["cross_entropy_clean"], row["illegal_clean"]
+    return f"the model as it is, nothing spliced in: CE {loss:.4f}, illegal {illegal:.4f}"
 
 
 def _mean_row(alike: Sequence[dict[str, Any]], several: bool) -> dict[str, object]:
