@@ -98,8 +98,8 @@ def test_starting_at_a_layer(pair: Pair, ids: Tensor, start: int) -> None:
 def test_gradients_through_hooks(pair: Pair, ids: Tensor, name: str) -> None:
     """Of the logits of one token, with respect to an activation.
 
-    They pass by every pattern of `mini` that a float32 does not settle (see `agree`), so that they
-    are held to 1e-10 in float64, and to 5e-4 in float32.
+    They pass by every pattern of `mini`, of which float32 does not settle some (see `agree`): in
+    float32 the root of their mean squared difference is held to 1e-5, the largest to 5e-4.
     """
     model, theirs, kind = pair
 
@@ -121,6 +121,7 @@ def test_gradients_through_hooks(pair: Pair, ids: Tensor, name: str) -> None:
     assert scale > 0
     assert note("gradients, relative, in float64", exact / scale, truth / scale) <= 1e-10
     assert note(f"gradient at {name}, relative", ours / scale, found / scale) <= 5 * MOST
+    assert float(((ours - found) / scale).square().mean().sqrt()) <= 1e-5
 
 
 @pytest.mark.parametrize("name", ["blocks.1.hook_resid_pre", "blocks.0.mlp.hook_post"])
