@@ -17,7 +17,7 @@ from torch import Tensor
 import othellolens as ol
 
 
-def test_every_activation(pair: Pair, ids: Tensor) -> None:
+def test_every_activation(pair: Pair, ids: Tensor, which: str) -> None:
     model, theirs, kind = pair
     logits, cache = everything(model, ids)
     found, other = everything(theirs, ids)
@@ -29,7 +29,8 @@ def test_every_activation(pair: Pair, ids: Tensor) -> None:
     for name in names:
         assert cache[name].shape == other[name].shape, name
         assert note("all activations, in float64", exact[name], truth[name]) <= 1e-10, name
-        assert agree(name, cache[name], other[name], truth[name]), name
+        near = note(name, cache[name], other[name]) <= MOST
+        assert near or (which == "mini" and as_near(cache[name], other[name], truth[name])), name
     if HOOKED:
         assert set(other.keys()) == set(names), "no hook point is missing, none is of our making"
 
@@ -52,15 +53,13 @@ def in_double(*players: Any) -> Iterator[None]:
             player.to(torch.float32)
 
 
-def agree(name: str, ours: Tensor, theirs: Tensor, truth: Tensor) -> bool:
-    """Whether two in float32 are equal to 1e-4, or else ours as near to their float64 as theirs is.
+def as_near(ours: Tensor, theirs: Tensor, truth: Tensor) -> bool:
+    """Whether ours in float32 is at most twice as far from their float64 as their own float32 is.
 
     The attention scores of `mini` reach 570, where the rounding of a float32 upstream moves a
-    pattern by 1e-4, in TransformerLens as well as here. As near is at most twice as far.
+    pattern by 1e-4, in TransformerLens as well as here.
     """
-    assert truth.dtype == torch.float64 and ours.dtype == theirs.dtype == torch.float32, name
-    if note(name, ours, theirs) <= MOST:
-        return True
+    assert truth.dtype == torch.float64 and ours.dtype == theirs.dtype == torch.float32
     seen = ours.isfinite()
     off, rounding = (float((x.double() - truth)[seen].abs().max()) for x in (ours, theirs))
     return off <= 2 * rounding
@@ -95,11 +94,11 @@ def test_starting_at_a_layer(pair: Pair, ids: Tensor, start: int) -> None:
 
 
 @pytest.mark.parametrize("name", ["blocks.0.hook_resid_post", "blocks.1.attn.hook_z", "hook_embed"])
-def test_gradients_through_hooks(pair: Pair, ids: Tensor, name: str) -> None:
+def test_gradients_through_hooks(pair: Pair, ids: Tensor, name: str, which: str) -> None:
     """Of the logits of one token, with respect to an activation.
 
-    They pass by every pattern of `mini`, of which float32 does not settle some (see `agree`): in
-    float32 the root of their mean squared difference is held to 1e-5, the largest to 5e-4.
+    They pass by every pattern of `mini`, of which float32 does not settle some (see `as_near`):
+    there the largest difference is held to 5e-4, the root of the mean square to 1e-5.
     """
     model, theirs, kind = pair
 
@@ -117,10 +116,10 @@ def test_gradients_through_hooks(pair: Pair, ids: Tensor, name: str) -> None:
     ours, found = gradient(model), gradient(theirs)
     with in_double(model, theirs):
         exact, truth = gradient(model), gradient(theirs)
-    scale = float(ours.abs().max())
+    scale, most = float(ours.abs().max()), 5 * MOST if which == "mini" else MOST
     assert scale > 0
     assert note("gradients, relative, in float64", exact / scale, truth / scale) <= 1e-10
-    assert note(f"gradient at {name}, relative", ours / scale, found / scale) <= 5 * MOST
+    assert note(f"gradient at {name}, relative", ours / scale, found / scale) <= most
     assert float(((ours - found) / scale).square().mean().sqrt()) <= 1e-5
 
 
