@@ -8,7 +8,7 @@ from reference.tiny import tiny_model
 
 from othellolens.cli import main
 from othellolens.gpt.runs import save_gpt
-from othellolens.othello.games import random_games
+from othellolens.othello.games import Games, random_games
 from othellolens.othello.records import save_games
 
 FEW = ["--judged", "20", "--pairs", "30", "--positions", "2", "--different", "2", "--detoured", "2"]
@@ -36,6 +36,8 @@ def test_three_players_side_by_side(home: Path, capsys: pytest.CaptureFixture[st
     assert oracle["behaviour"]["all"]["strict"] == oracle["agreement"]["all"]["distance"] == 0
     assert oracle["compression"] == {"positions": 2, "kept": 2}
     assert all(x["finished"] == x["games"] == 2 for x in oracle["detours"].values())
+    assert oracle["openings"] == model["openings"] == 2
+    assert "openings" in shown
     assert model["behaviour"]["all"]["strict"] > 0.5
     assert sum(model["behaviour_by_ply"]["positions"]) > 1000
     assert model["agreement"]["end"]["distance"] is None, "no pair, no number"
@@ -47,6 +49,24 @@ def test_every_run_gives_the_same_numbers(home: Path, capsys: pytest.CaptureFixt
     first = capsys.readouterr().out
     main(args)
     assert capsys.readouterr().out == first
+
+
+def test_games_are_drawn_from_the_whole_file(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The first 280 of 300 are one and the same game: drawn from the front, so would all 20 be."""
+    games = random_games(300, seed=2)
+    moves = games.moves[[0] * 280 + list(range(20))]
+    save_games(Games(moves, "sorted"), tmp_path / "sorted.npy")
+    seen: set[int] = set()
+    for seed in range(3):
+        args = ["--games", str(tmp_path / "sorted.npy"), *FEW, "--detoured", "60"]
+        out = tmp_path / f"{seed}.json"
+        main(["worldmodel", str(home / "gpt"), *args, "--seed", str(seed), "--json", str(out)])
+        seen.add(json.loads(out.read_text())["oracle"]["openings"])
+    capsys.readouterr()
+    assert all(1 < count <= 20 for count in seen)
+    assert len(seen) > 1, "another seed draws others"
 
 
 @pytest.mark.parametrize(

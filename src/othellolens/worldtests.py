@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, TypeAlias
 
+import torch
 import tyro
 
 from .errors import InputError
@@ -20,6 +21,7 @@ from .evaluation.worldmodel import (
     Kind,
     Player,
     agreement,
+    beginnings,
     behaviour,
     check_epsilon,
     compression,
@@ -51,6 +53,8 @@ class Findings(NamedTuple):
     compression: Compression
     distinction: Distinction
     detours: dict[str, Detours]
+    openings: int
+    """How many different ones the games under detours have."""
 
 
 class Sizes(NamedTuple):
@@ -84,11 +88,11 @@ def worldmodel(
     Args:
         model: mini, a published model's name, or the folder of a trained model.
         games: a file of games (WTHOR, too), or how many random held-out ones to make.
-        judged: of these games, how many to judge for legality.
+        judged: of these games, how many to judge for legality, drawn at random.
         pairs: pairs of histories of one position, for agreement.
         positions: positions with two histories, for compression.
         different: pairs of different positions, for distinction.
-        detoured: games to finish under detours.
+        detoured: games to finish under detours, drawn at random; each begins with four moves.
         epsilon: a move is accepted where its probability is above this.
         seed: of everything that is drawn.
         json: file for the result ("-": standard output).
@@ -126,20 +130,25 @@ def measure(
     """All tests of one player, on the same games and pairs whoever it is."""
     some = partial(dict, epsilon=epsilon, watch=watch)
     couples = transposition_pairs(games, sizes.pairs, seed=seed)
-    some_games = games[: sizes.judged]
+    begun = _drawn(games, sizes.detoured, seed)
     under = {
-        f"{kind} {share:g}": detours(
-            player, games[: sizes.detoured], share=share, kind=kind, seed=seed, watch=watch
-        )
+        f"{kind} {share:g}": detours(player, begun, share=share, kind=kind, seed=seed, watch=watch)
         for kind, share in _DETOURS
     }
     return Findings(
-        behaviour(player, some_games, **some()),
+        behaviour(player, _drawn(games, sizes.judged, seed), **some()),
         agreement(player, games, couples, **some()),
         compression(player, games, sizes.positions, seed=seed, **some()),
         distinction(player, games, sizes.different, seed=seed, **some()),
         under,
+        beginnings(begun),
     )
+
+
+def _drawn(games: Games, count: int, seed: int) -> Games:
+    """So many of them at random: files are in the order of years."""
+    order = torch.randperm(len(games), generator=torch.Generator().manual_seed(seed))[:count]
+    return Games(games.moves[order.sort().values], f"{len(order)} of {games.origin}")
 
 
 def tables(found: dict[str, Findings]) -> dict[str, Rows]:
@@ -159,6 +168,7 @@ def tables(found: dict[str, Findings]) -> dict[str, Rows]:
         {
             "player": name,
             "games": next(iter(one.detours.values())).games,
+            "openings": one.openings,
             **{kind: _share(x.finished, x.games) for kind, x in one.detours.items()},
         }
         for name, one in found.items()
@@ -169,7 +179,8 @@ def tables(found: dict[str, Findings]) -> dict[str, Rows]:
         "Two histories of one position: same top move, total variation distance, overlap of the"
         " accepted moves": alike,
         "Myhill-Nerode (Vafa et al. 2024), with 95 % intervals": nerode,
-        "Games that stay legal to their end under detours, with 95 % intervals": under,
+        "Games that stay legal to their end under detours, with 95 % intervals; different openings"
+        " among them": under,
     }
 
 
@@ -225,6 +236,7 @@ def _result(found: dict[str, Findings]) -> dict[str, object]:
             "compression": one.compression._asdict(),
             "distinction": one.distinction._asdict(),
             "detours": {kind: x._asdict() for kind, x in one.detours.items()},
+            "openings": one.openings,
         }
         for name, one in found.items()
     }

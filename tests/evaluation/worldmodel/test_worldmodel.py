@@ -12,6 +12,7 @@ from torch import Tensor
 from othellolens.errors import InputError
 from othellolens.evaluation.worldmodel import (
     agreement,
+    beginnings,
     behaviour,
     compression,
     detours,
@@ -323,6 +324,16 @@ def test_a_random_detour_is_another_move_than_its_own() -> None:
     for moves in led:
         legal = rules(moves[:-1])
         assert len(legal) == 1 or moves[-1] != min(legal)
+
+
+def test_openings_are_counted_once() -> None:
+    """The tree of the rules has 4, 12, 56 and 244 sequences of 1 to 4 moves."""
+    games = random_games(20_000, seed=3)
+    assert [beginnings(games, opening) for opening in (1, 2, 3, 4)] == [4, 12, 56, 244]
+    assert beginnings(Games(games.moves[[0, 0, 0]], "one game thrice")) == 1
+    short = games.moves[:2].clone()
+    short[0, 4:] = -1
+    assert beginnings(Games(short, "one is over"), 4) == 1
 
 
 # Foundations

@@ -6,7 +6,7 @@ that knows the rules and an untrained model go through the same code.
 
 from .agreement import Agreement, agreement, different_pairs, transposition_pairs
 from .behaviour import PHASES, Behaviour, behaviour
-from .detours import Detours, Kind, detours
+from .detours import Detours, Kind, beginnings, detours
 from .myhill_nerode import Compression, Distinction, compression, distinction
 from .players import EPSILON, Player, check_epsilon, oracle, player_of
 
@@ -21,6 +21,7 @@ __all__ = [
     "Kind",
     "Player",
     "agreement",
+    "beginnings",
     "behaviour",
     "check_epsilon",
     "compression",

@@ -47,6 +47,15 @@ class Detours(NamedTuple):
         return self.finished / self.games if self.games else float("nan")
 
 
+def beginnings(games: Games, opening: int = OPENING) -> int:
+    """How many different openings `games` have: without detours no more different games are played.
+
+    Those that are over by then do not count.
+    """
+    going = games.moves[games.lengths() > opening, :opening]
+    return len(going.unique(dim=0))
+
+
 def detours(
     player: Player,
     games: Games,
