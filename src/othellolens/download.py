@@ -14,6 +14,7 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import quote, urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
+from filelock import FileLock
 from tqdm import tqdm
 
 from .errors import InputError
@@ -21,6 +22,8 @@ from .errors import InputError
 _HUB = "https://huggingface.co"
 _SECONDS = 30
 _PIECE = 1 << 20
+_ANEW = "delete it, and it is fetched anew"
+_OTHER = "run again; if it stays so, another file is served there"
 
 
 class NotThereError(InputError):
@@ -44,29 +47,43 @@ def hub_file(repo: str, file: str, *, revision: str = "main", sha256: str | None
         revision: branch, tag or commit.
         sha256: of the file's bytes, in hexadecimal, where it is known.
 
-    $HF_ENDPOINT names another server; $HF_HUB_OFFLINE=1 allows the cache alone.
+    A file that the cache holds is not asked for again, though the branch may have moved on:
+    delete it, or name another revision. $HF_ENDPOINT names another server; $HF_HUB_OFFLINE=1 allows
+    the cache alone. You are known by the token of `hf auth login` or $HF_TOKEN.
 
     Raises:
         NotThereError: the hub has no such file.
         InputError: as in `fetch`.
     """
     endpoint = (os.environ.get("HF_ENDPOINT") or _HUB).rstrip("/")
-    server = urlsplit(endpoint).netloc.replace(":", "_")
+    try:
+        server = urlsplit(endpoint).netloc.replace(":", "_")
+    except ValueError as error:
+        raise InputError(f"HF_ENDPOINT {endpoint!r} is no address ({error})") from None
     path = cache_folder() / "hub" / server / repo / revision / file
     url = f"{endpoint}/{quote(repo)}/resolve/{quote(revision, safe='')}/{quote(file)}"
-    return fetch(url, path, sha256=sha256)
+    token = None if path.is_file() else _token()
+    return fetch(url, path, sha256=sha256, token=token)
 
 
-def fetch(url: str, path: Path, *, sha256: str | None = None) -> Path:
+def fetch(url: str, path: Path, *, sha256: str | None = None, token: str | None = None) -> Path:
     """`path`, fetched from `url` if it is not there yet. Shows a bar on a terminal.
+
+    Of several processes that want one file, one fetches it and the others wait.
+
+    Args:
+        url: where it lies.
+        path: where it shall lie here.
+        sha256: of its bytes, in hexadecimal, where it is known.
+        token: shown to the server of `url`, and to none that it refers to.
 
     Raises:
         NotThereError: the server has no such file.
-        InputError: offline, unreachable, refused, broken off (a second call goes on), or the file
-            is not the one with this hash.
+        InputError: offline, unreachable, refused, broken off (a second call goes on), the file is
+            not the one with this hash, or `path` cannot be written.
     """
     if path.is_file():
-        _check_hash(path, sha256, "delete it, and it is fetched anew")
+        _check_hash(path, sha256, _ANEW)
         return path
     if os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on"):
         raise InputError(
@@ -75,32 +92,51 @@ def fetch(url: str, path: Path, *, sha256: str | None = None) -> Path:
         )
     if urlsplit(url).scheme not in ("http", "https"):
         raise InputError(f"{url} is no address of the web: set HF_ENDPOINT to https://...")
-    path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.part")
-    told = _download(url, part)
+    lock = path.with_name(f".{path.name}.lock")
     try:
-        _check_hash(part, sha256 or told, "run again; if it stays so, another file is served there")
-    except InputError:
-        _forget(part)
-        raise
-    part.replace(path)
-    _forget(part)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(lock):
+            if path.is_file():  # another process was first
+                _check_hash(path, sha256, _ANEW)
+                return path
+            told = _download(url, part, token)
+            try:
+                _check_hash(part, sha256 or told, _OTHER)
+            except InputError:
+                _forget(part)
+                raise
+            part.replace(path)
+            _forget(part)
+    except OSError as error:
+        raise InputError(
+            f"cannot write {path} ({error.strerror or error}): make room or set OTHELLOLENS_CACHE"
+            " to another folder"
+        ) from None
     return path
 
 
-def _download(url: str, part: Path, *, anew: bool = False) -> str | None:
+def _token() -> str | None:
+    from huggingface_hub import get_token
+
+    return get_token()
+
+
+def _download(url: str, part: Path, token: str | None, *, anew: bool = False) -> str | None:
     """Bring `part` to its full length; the sha256 that the server tells, if it does."""
     if anew:
         _forget(part)
     redirects = _Redirects()
     request = Request(url, headers={"User-Agent": "othellolens", **_resume(part)})
+    if token:
+        request.add_unredirected_header("Authorization", f"Bearer {token}")
     try:
         with build_opener(redirects).open(request, timeout=_SECONDS) as answer:
             _receive(answer, part, url)
             return _as_hash(redirects.linked or answer.headers.get("ETag"))
     except HTTPError as error:
         if error.code == 416 and not anew:  # what we hold is not the beginning of what is there
-            return _download(url, part, anew=True)
+            return _download(url, part, token, anew=True)
         raise _refusal(url, error.code) from None
     except (URLError, HTTPException, TimeoutError, ConnectionError) as error:
         reason = getattr(error, "reason", None) or error or type(error).__name__
@@ -159,7 +195,10 @@ def _refusal(url: str, code: int) -> InputError:
     if code == 404:
         return NotThereError(f"there is no {url}: is the name right?")
     if code in (401, 403):
-        return InputError(f"{url} is not public or not there ({code}): is the name right?")
+        return InputError(
+            f"{url} is not public or not there ({code}): is the name right,"
+            " and, if it is private, are you logged in (hf auth login)?"
+        )
     return InputError(f"the server answered {code} for {url}: try again later")
 
 

@@ -1,6 +1,7 @@
 """Fetching: once, whole, checked; what breaks off goes on."""
 
 import hashlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,8 @@ SHA = hashlib.sha256(DATA).hexdigest()
 
 
 def left(tmp_path: Path) -> list[str]:
-    return sorted(p.name for p in (tmp_path / "cache").rglob("*") if p.is_file())
+    files = (p.name for p in (tmp_path / "cache").rglob("*") if p.is_file())
+    return sorted(name for name in files if not name.endswith(".lock"))
 
 
 @pytest.mark.parametrize("redirect", [True, False])
@@ -79,6 +81,44 @@ def test_a_wrong_hash_is_refused_and_nothing_kept(hub: Hub, tmp_path: Path) -> N
     path.write_bytes(DATA[:-1])
     with pytest.raises(InputError, match=r"delete it, and it is fetched anew"):
         hub_file(REPO, NAME, sha256=SHA)
+
+
+@pytest.mark.parametrize("redirect", [True, False])
+def test_many_who_want_one_file_fetch_it_once(redirect: bool, hub: Hub, tmp_path: Path) -> None:
+    hub.redirect = redirect
+    hub.add(REPO, NAME, DATA)
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda _: hub_file(REPO, NAME).read_bytes(), range(8)))
+    assert all(data == DATA for data in found)
+    assert len(hub.asked) == 1 + redirect
+    assert left(tmp_path) == [NAME]
+
+
+def test_what_is_private_is_fetched_with_a_token(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The hub alone sees it, not the storage that it refers to."""
+    hub.add(REPO, NAME, DATA)
+    hub.token = "hf_ours"
+    monkeypatch.setenv("HF_TOKEN", "hf_theirs")
+    with pytest.raises(InputError, match=r"not public or not there \(401\).*hf auth login"):
+        hub_file(REPO, NAME)
+    monkeypatch.setenv("HF_TOKEN", "hf_ours")
+    assert hub_file(REPO, NAME).read_bytes() == DATA
+    assert hub.shown[-2:] == ["Bearer hf_ours", None]
+
+
+def test_a_cache_that_cannot_be_written(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.add(REPO, NAME, DATA)
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("OTHELLOLENS_CACHE", str(tmp_path / "file/x"))
+    with pytest.raises(InputError, match=r"cannot write .*Not a directory.*set OTHELLOLENS_CACHE"):
+        hub_file(REPO, NAME)
+    monkeypatch.setenv("HF_ENDPOINT", "https://[bad")
+    with pytest.raises(InputError, match=r"HF_ENDPOINT 'https://\[bad' is no address"):
+        hub_file(REPO, NAME)
 
 
 def test_what_cannot_be_fetched_says_why(

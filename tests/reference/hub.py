@@ -22,9 +22,13 @@ class Hub:
         self.lie: str | None = None
         """A sha256 to tell instead."""
         self.status = 200
+        self.token: str | None = None
+        """Let nobody else in."""
+        self.shown: list[str | None] = []
+        """The Authorization header of every request."""
 
-    def add(self, repo: str, name: str, data: bytes) -> None:
-        self.files[f"/{repo}/resolve/main/{name}"] = data
+    def add(self, repo: str, name: str, data: bytes, revision: str = "main") -> None:
+        self.files[f"/{repo}/resolve/{revision}/{name}"] = data
 
 
 @contextmanager
@@ -38,12 +42,17 @@ def serving() -> Iterator[Hub]:
 
         def do_GET(self) -> None:
             hub.asked.append((self.path, self.headers.get("Range")))
+            hub.shown.append(self.headers.get("Authorization"))
+            stored = self.path.startswith("/storage")
+            if hub.token and not stored and hub.shown[-1] != f"Bearer {hub.token}":
+                self.send_error(401)
+                return
             data = hub.files.get(self.path.removeprefix("/storage"))
             if data is None or hub.status != 200:
                 self.send_error(404 if data is None else hub.status)
                 return
             tag = hub.lie or hashlib.sha256(data).hexdigest()
-            if hub.redirect and not self.path.startswith("/storage"):
+            if hub.redirect and not stored:
                 self.send_response(302)
                 self.send_header("X-Linked-ETag", f'"{tag}"')
                 self.send_header("Location", f"{hub.url}/storage{self.path}")
