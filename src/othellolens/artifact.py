@@ -20,6 +20,7 @@ from torch import Tensor
 from .errors import InputError
 
 CONFIG = "config.json"
+_FAULTS = 40
 _FULL = 1 << 16
 # Bytes: a disk with less room than this is full.
 
@@ -128,6 +129,8 @@ def read_json(path: Path) -> dict[str, Any]:
         raise InputError(f"{path} is missing: is {path.parent} the folder that you mean?")
     try:
         value = json.loads(path.read_text())
+    except RecursionError:
+        raise InputError(f"{path} is nested too deep: restore it or make it anew") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is not JSON ({error}): restore it or make it anew") from None
     if not isinstance(value, dict):
@@ -156,20 +159,26 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def check_tensors(what: str, found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
-    """Compare names and shapes and list every difference.
+    """Compare names and shapes and list every difference, of very many the first.
 
     Raises:
         InputError: a key is missing or unknown, or a shape differs.
     """
     faults = [f"{key} is missing" for key in expected if key not in found]
-    faults += [f"{key} is unknown" for key in found if key not in expected]
+    faults += [f"{_one_line(key)} is unknown" for key in found if key not in expected]
     faults += [
         f"{key} is {list(found[key].shape)}, not {list(expected[key].shape)}"
         for key in expected
         if key in found and found[key].shape != expected[key].shape
     ]
+    more = len(faults) - _FAULTS
     if faults:
-        raise InputError(f"{what} does not fit: {'; '.join(faults)}")
+        rest = f"; and {more} more" if more > 0 else ""
+        raise InputError(f"{what} does not fit: {'; '.join(faults[:_FAULTS])}{rest}")
+
+
+def _one_line(key: str) -> str:
+    return key if key.isprintable() else repr(key)
 
 
 def sha256(path: Path) -> str:

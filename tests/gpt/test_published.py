@@ -130,6 +130,10 @@ def test_any_repository_on_the_hub(hub: Hub, tmp_path: Path) -> None:
     hub.add("you/bare", "deep/model.ckpt", file_of(mingpt.write(plain)))
     loaded = load_gpt("you/bare/deep/model.ckpt", n_heads=4)
     assert torch.equal(loaded.embed.W_E, plain.embed.W_E)
+    hub.add("me/ours", "config.json", b"{}", "v2")
+    hub.add("me/ours", "final.pth", file_of(transformerlens.write(plain)), "v2")
+    assert torch.equal(load_gpt("me/ours@v2").embed.W_E, plain.embed.W_E)
+    assert torch.equal(load_gpt("me/ours").embed.W_E, model.embed.W_E)
     with pytest.raises(InputError, match=r"you/bare on the hub has no config\.json: name the file"):
         load_gpt("you/bare")
 
@@ -141,6 +145,12 @@ def test_a_truncated_file_of_the_hub_ends_in_one_line(hub: Hub) -> None:
         InputError, match=r"synthetic_model\.pth is truncated or no file of weights"
     ):
         load_gpt("synthetic")
+    hub.add(NANDA, "synthetic_model.pth", data)
+    with pytest.raises(InputError, match=r"\(delete .*, and it is fetched anew\)") as caught:
+        load_gpt("synthetic")
+    spoilt = str(caught.value).partition("(delete ")[2].partition(",")[0]
+    Path(spoilt).unlink()
+    assert load_gpt("synthetic").name == "synthetic"
 
 
 def test_offline_says_what_to_do(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:

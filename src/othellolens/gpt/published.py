@@ -16,7 +16,7 @@ from .model import GPT
 
 _SHIPPED = Path(__file__).parent / "mini"
 _PART = r"[A-Za-z0-9][A-Za-z0-9._-]*"
-_REPO = re.compile(rf"({_PART}/{_PART})((?:/{_PART})*)")
+_REPO = re.compile(rf"({_PART}/{_PART})(?:@({_PART}))?((?:/{_PART})*)")
 
 
 class Golden(NamedTuple):
@@ -62,8 +62,9 @@ def find(name: str | Path) -> Path:
 
     Args:
         name: "mini"; a published model; a path; "user/repo" on the hub, or a file in it,
-            "user/repo/file". What exists here is a path, and so is what would lie in a folder that
-            exists here; "./synthetic" is a path too.
+            "user/repo/file"; with "user/repo@revision" not of its main branch. What exists here is
+            a path, and so is what would lie in a folder that exists here; "./synthetic" is a path
+            too.
 
     Raises:
         InputError: no such model, or it cannot be fetched.
@@ -77,7 +78,7 @@ def find(name: str | Path) -> Path:
     if path.exists():
         return path
     if isinstance(name, str) and match and not Path(name.partition("/")[0]).is_dir():
-        return _from_hub(match[1], match[2].removeprefix("/"))
+        return _from_hub(match[1], match[3].removeprefix("/"), match[2] or "main")
     raise InputError(
         f"no model {str(name)!r}: say mini, {', '.join(PUBLISHED)}, the folder of a training that"
         " has finished, the file of a checkpoint, or user/repo on the hub"
@@ -100,19 +101,19 @@ def check_golden(model: GPT, name: str | Path) -> None:
         raise InputError(
             f"{name}: {wrong} of {len(known.golden.answers)} moves of the published test game are"
             f" answered otherwise than by the published model: {known.repo} has other weights now,"
-            " or the file in the cache was changed"
+            " or the file here was changed"
         )
 
 
-def _from_hub(repo: str, file: str) -> Path:
+def _from_hub(repo: str, file: str, revision: str) -> Path:
     if file:
-        return hub_file(repo, file)
+        return hub_file(repo, file, revision=revision)
     try:
-        config = hub_file(repo, CONFIG)
+        config = hub_file(repo, CONFIG, revision=revision)
     except NotThereError:
         raise NotThereError(
             f"no model {repo!r}: nothing lies there, and {repo} on the hub has no {CONFIG}: name"
             f" the file, e.g. {repo}/synthetic_model.pth"
         ) from None
-    hub_file(repo, WEIGHTS if "kind" in read_json(config) else FINAL)
+    hub_file(repo, WEIGHTS if "kind" in read_json(config) else FINAL, revision=revision)
     return config.parent

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..artifact import CONFIG, read_json, refuse_existing, write_json
+from ..download import cache_folder
 from ..errors import InputError
 from ..othello.games import join_origins, next_game, random_games, random_origin, share_games
 from .checkpoints.forms import read_checkpoint
@@ -32,8 +33,11 @@ def load_gpt(name: str | Path, *, n_heads: int | None = None) -> GPT:
     Args:
         name: "mini", the model that ships with the package; "synthetic" or "championship", the
             published ones (Li et al. 2023), fetched once; the folder of a finished training; the
-            file of a checkpoint in TransformerLens' or minGPT's form; or "user/repo" on the hub.
-        n_heads: heads a block, where a minGPT file of another width than 512 does not say it.
+            file of a checkpoint in TransformerLens' or minGPT's form; or "user/repo" on the hub,
+            "user/repo@revision" for a branch, tag or commit of it. What was fetched stays in the
+            cache (see `cache_folder`); to have it anew, delete it there.
+        n_heads: heads a block, where a minGPT file of another than the published shape does not
+            say it.
 
     Raises:
         InputError: no such model; it cannot be fetched; a file of it is damaged or does not fit
@@ -47,9 +51,14 @@ def load_gpt_run(name: str | Path, *, n_heads: int | None = None) -> tuple[GPT, 
     path = find(name)
     if not (path / CONFIG).exists() and (path / BEGUN).exists():
         raise InputError(f"{path} holds a training under way: finish it with train-gpt --resume")
-    model, config = read_checkpoint(path, n_heads=n_heads)
-    model.name = str(name)
-    check_golden(model, name)
+    try:
+        model, config = read_checkpoint(path, n_heads=n_heads)
+        model.name = str(name)
+        check_golden(model, name)
+    except InputError as error:
+        if not path.is_relative_to(cache_folder()):
+            raise
+        raise InputError(f"{error} (delete {path}, and it is fetched anew)") from None
     return model, config
 
 

@@ -52,7 +52,7 @@ def check_shape(shape: Mapping[str, object]) -> None:
         if key == "normalization":
             if value not in ("LN", "LNPre"):
                 raise InputError(f"normalization is LN or LNPre, not {value!r}")
-        elif not isinstance(value, int if key != "eps" else float) or value <= 0:
+        elif not isinstance(value, int if key != "eps" else float) or not 0 < value < float("inf"):
             raise InputError(f"{key} of a model is a positive number, not {value!r}")
     width, heads = shape["d_model"], shape["n_heads"]
     if isinstance(width, int) and isinstance(heads, int) and width % heads:

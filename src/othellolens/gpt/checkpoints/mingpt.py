@@ -13,10 +13,10 @@ from torch import Tensor
 from ...artifact import check_tensors
 from ...errors import InputError
 from ..model import GPT
-from ..shape import GPTConfig
-from .weights import axis, build, check_numbers, check_vocabulary, layers, shape
+from ..shape import PRESETS, GPTConfig
+from .weights import axis, build, check_eps, check_numbers, check_vocabulary, layers, shape
 
-_PUBLISHED_WIDTH, _PUBLISHED_HEADS = 512, 8
+_PUBLISHED = PRESETS["published"]
 _QKV = {"Q": "query", "K": "key", "V": "value"}
 _MASK = ".attn.mask"
 
@@ -32,7 +32,7 @@ def read(what: str, tensors: Mapping[str, Tensor], n_heads: int | None = None) -
     Args:
         what: the file, for messages.
         tensors: by their names there.
-        n_heads: attention heads a block; None for the 8 of the published models of width 512.
+        n_heads: attention heads a block; None for the 8 of the published shape.
 
     Raises:
         InputError: keys or shapes do not fit (all listed), a weight is not finite, or the number
@@ -60,6 +60,7 @@ def write(model: GPT) -> dict[str, Tensor]:
             "this model's layer norms are folded or its unembedding has a bias, for which minGPT"
             " has no place: save it as transformerlens, or save the model as it was before folding"
         )
+    check_eps(model, "minGPT")
     out = {
         "tok_emb.weight": state["embed.W_E"],
         "pos_emb": state["pos_embed.W_pos"][None],
@@ -123,18 +124,20 @@ def _block_from_mingpt(
 
 
 def _shape(what: str, weights: Mapping[str, Tensor], n_heads: int | None) -> GPTConfig:
-    width = axis(weights, "tok_emb.weight", 1, axis(weights, "head.weight", 1, _PUBLISHED_WIDTH))
-    if n_heads is None and width != _PUBLISHED_WIDTH:
+    width = axis(weights, "tok_emb.weight", 1, axis(weights, "head.weight", 1, _PUBLISHED.d_model))
+    depth, d_mlp = max(1, layers(weights)), axis(weights, ".mlp.0.weight", 0, 4 * width)
+    published = (_PUBLISHED.n_layers, _PUBLISHED.d_model, _PUBLISHED.d_mlp)
+    if n_heads is None and (depth, width, d_mlp) != published:
         raise InputError(
-            f"{what} does not say how many heads it has: pass n_heads to ol.load_gpt"
-            " (the published models have 8, of width 64)"
+            f"{what} does not say how many heads it has: load it with ol.load_gpt(..., n_heads=8),"
+            " or as many as it has, and ol.save_as writes a folder that says it"
         )
     return shape(
         what,
-        n_layers=max(1, layers(weights)),
+        n_layers=depth,
         d_model=width,
-        n_heads=_PUBLISHED_HEADS if n_heads is None else n_heads,
-        d_mlp=axis(weights, ".mlp.0.weight", 0, 4 * width),
+        n_heads=_PUBLISHED.n_heads if n_heads is None else n_heads,
+        d_mlp=d_mlp,
         normalization="LN",
         n_ctx=axis(weights, "pos_emb", 1, 59),
     )

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..model import GPT
 from ..shape import GPTConfig
-from .weights import axis, build, check_vocabulary, layers, shape
+from .weights import axis, build, check_eps, check_vocabulary, layers, shape
 
 _BUFFERS = (".attn.mask", ".attn.IGNORE")
 
@@ -33,7 +33,12 @@ def read(what: str, tensors: Mapping[str, Tensor]) -> GPT:
 
 
 def write(model: GPT) -> dict[str, Tensor]:
-    """What HookedTransformer.load_state_dict reads strictly, for the same shape."""
+    """What HookedTransformer.load_state_dict reads strictly, for the same shape.
+
+    Raises:
+        InputError: the model has another eps than TransformerLens gives to all.
+    """
+    check_eps(model, "transformerlens")
     state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
     plies = model.cfg.n_ctx
     for layer in range(model.cfg.n_layers):

@@ -3,6 +3,7 @@
 import pickle
 import re
 import warnings
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from ..model import GPT
 from ..shape import GPTConfig
 from ..tokens import VOCABULARY
 
+_DEEP = 100
+# Layers: for the absence of so many, no list of what is missing is made.
 _WRAPPERS = ("state_dict", "model_state_dict", "model")
 
 
@@ -40,7 +43,15 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         raise InputError(f"{path} is a web page, not weights: fetch the file itself")
     if head[8:9] == b"{":
         return read_tensors(path)
-    return _named(path, _load(path))
+    _check_sums(path)
+    tensors = _named(path, _load(path, head))
+    odd = [key for key, value in tensors.items() if not _is_plain(value)]
+    if odd:
+        raise InputError(
+            f"{path}: {', '.join(odd)[:200]} is sparse, quantised or less than it says: save it as"
+            " a plain tensor"
+        )
+    return tensors
 
 
 def build(what: str, cfg: GPTConfig, tensors: Mapping[str, Tensor]) -> GPT:
@@ -49,10 +60,16 @@ def build(what: str, cfg: GPTConfig, tensors: Mapping[str, Tensor]) -> GPT:
     Raises:
         InputError: keys or shapes do not fit (all listed), or a weight is not finite.
     """
-    model = GPT(cfg)
+    if (held := layers(tensors)) != cfg.n_layers and cfg.n_layers > _DEEP:
+        raise InputError(f"{what} has {held} layers, and its shape says {cfg.n_layers}")
+    try:
+        with torch.device("meta"):  # no memory is taken for a shape that the file may not have
+            model = GPT(cfg)
+    except RuntimeError:
+        raise InputError(f"{what}: nothing is large enough for the shape {cfg}") from None
     check_tensors(what, tensors, model.state_dict())
     check_numbers(what, tensors)
-    model.load_state_dict(dict(tensors))
+    model.to_empty(device="cpu").load_state_dict(dict(tensors))
     return model.eval()
 
 
@@ -77,9 +94,22 @@ def check_numbers(what: str, tensors: Mapping[str, Tensor]) -> None:
     whole = [key for key, value in tensors.items() if not value.is_floating_point()]
     if whole:
         raise InputError(f"{what}: {', '.join(whole)} holds no real numbers: it is no weight")
-    bad = [key for key, value in tensors.items() if not bool(value.isfinite().all())]
+    bad = [key for key, value in tensors.items() if not bool(value.float().isfinite().all())]
     if bad:
         raise InputError(f"{what} has NaN or infinite weights in {', '.join(bad)}: it is spoilt")
+
+
+def check_eps(model: GPT, form: str) -> None:
+    """Refuse to write a model whose eps a form does not keep.
+
+    Raises:
+        InputError: it is not the one with which all models of that form are read.
+    """
+    if model.cfg.eps != GPTConfig.eps:
+        raise InputError(
+            f"{form} does not say the eps of layer norms, which is {GPTConfig.eps:g} there and"
+            f" {model.cfg.eps:g} here: save the model as othellolens"
+        )
 
 
 def check_vocabulary(what: str, size: int) -> None:
@@ -107,13 +137,34 @@ def axis(tensors: Mapping[str, Tensor], name: str, which: int, default: int) -> 
     return default
 
 
-def _load(path: Path) -> object:
+def _is_plain(value: Tensor) -> bool:
+    if value.layout != torch.strided or value.is_meta or value.is_quantized:
+        return False
+    # An expanded tensor says that it is larger than what is there.
+    return value.untyped_storage().nbytes() >= value.numel() * value.element_size()
+
+
+def _check_sums(path: Path) -> None:
+    """Refuse a zip file with a part that is not as it was written, which torch does not notice."""
+    if not zipfile.is_zipfile(path):
+        return
+    try:
+        with zipfile.ZipFile(path) as file:
+            spoilt = file.testzip()
+    except Exception:
+        spoilt = "its list of contents"
+    if spoilt is not None:
+        raise InputError(f"{path} is damaged ({spoilt} has a wrong checksum): fetch it again")
+
+
+def _load(path: Path, head: bytes) -> object:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        if re.search(r"unsupported (global|class)", str(error), re.IGNORECASE):
+        plain = head[:1] == b"\x80" and head[1:2] > b"\x02"  # torch itself writes protocol 2
+        if plain or re.search(r"unsupported (global|class)", str(error), re.IGNORECASE):
             raise InputError(
                 f"{path} holds code or objects beside tensors; nothing of it was run: ask its"
                 " author for a state dict, or better a safetensors file"
