@@ -1,5 +1,6 @@
 """The command line: one function a verb; options are made from their signatures."""
 
+import errno
 import sys
 import warnings
 import webbrowser
@@ -244,6 +245,13 @@ VERBS: dict[str, Callable[..., None]] = {
 }
 
 
+_ITS_USERS = (
+    errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ENOENT,
+    errno.ENAMETOOLONG,
+)  # fmt: skip
+"""What the system says where a path is to blame."""
+
+
 def main(args: list[str] | None = None) -> None:
     """Run a verb. Exit status 0: done; 2: bad input, one line on standard error; 1: our failure."""
     keep_memory()
@@ -260,12 +268,13 @@ def main(args: list[str] | None = None) -> None:
         tqdm.write(f"othellolens: {error}", file=sys.stderr)
         raise SystemExit(2) from None
     except OSError as error:
-        if not is_full(error):
+        if not is_full(error) and (error.errno not in _ITS_USERS or not error.filename):
             raise
-        where = f" ({error.filename})" if error.filename else ""
-        tqdm.write(
-            f"othellolens: the disk is full{where}: make room, say it again", file=sys.stderr
-        )
+        what = f"{error.filename}: {error.strerror}: choose another place"
+        if is_full(error):
+            where = f" ({error.filename})" if error.filename else ""
+            what = f"the disk is full{where}: make room, say it again"
+        tqdm.write(f"othellolens: {what}", file=sys.stderr)
         raise SystemExit(2) from None
 
 

@@ -5,7 +5,9 @@ from pathlib import Path
 from .artifact import CONFIG, read_json
 from .encoder import Encoder
 from .errors import InputError
+from .gpt.checkpoints.forms import FINAL
 from .gpt.hub import push_to_hub as push_gpt
+from .gpt.published import PUBLISHED
 from .gpt.runs import BEGUN, load_gpt
 from .gpt.sites import Site
 from .lens import Lens
@@ -61,8 +63,10 @@ def load_encoder(path: str | Path) -> Encoder:
 def is_model(path: str | Path) -> bool:
     """Whether this names a trained model rather than an encoder."""
     config, begun = Path(path) / CONFIG, Path(path) / BEGUN
-    if str(path) == "mini" or begun.is_file():
+    if str(path) in ("mini", *PUBLISHED) or begun.is_file() or (config.parent / FINAL).is_file():
         return True
+    if Path(path).is_file():
+        return not is_sae(Path(path))
     return config.is_file() and read_json(config).get("kind") == "gpt"
 
 
@@ -83,6 +87,8 @@ def push_to_hub(what: SparseAutoencoder | str | Path, repo: str, *, private: boo
         InputError: neither a finished model nor an SAE, huggingface-hub is not installed, or the
             hub refuses.
     """
+    if isinstance(what, str) and what in PUBLISHED:
+        raise InputError(f"{what} is published already: load_gpt({what!r}) loads it")
     if isinstance(what, SparseAutoencoder) or is_sae(Path(what)):
         return push_sae(what, repo, private=private)
     return push_gpt(what, repo, private=private)

@@ -5,9 +5,10 @@ ActivationCache and get_act_name; written from their documentation
 (https://transformerlensorg.github.io/TransformerLens/).
 """
 
+import operator
 import re
 from collections.abc import Iterator, Mapping, MutableMapping, Sequence
-from typing import Literal, NoReturn, TypeAlias
+from typing import Any, Literal, NoReturn, SupportsIndex, TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -18,10 +19,11 @@ from ..errors import InputError
 from .shape import GPTConfig
 from .sites import SITES, Site
 
-Key: TypeAlias = str | tuple[str | int | None, ...]
+Key: TypeAlias = str | tuple[str | SupportsIndex | None, ...]
 """`"blocks.6.hook_resid_post"`, `("resid_post", 6)`, `("scale", 4, "ln1")`, `"k6"`."""
-Plies: TypeAlias = int | slice | None
-"""Which plies to keep: one (its axis goes), a slice, or all."""
+Plies: TypeAlias = int | slice | tuple[int, ...] | list[int] | Tensor | None
+"""Which plies to keep: one (its axis goes), a slice, those of a list or tensor, or all. A tuple is
+(start, stop) or (start, stop, step) of a slice, as in TransformerLens."""
 
 _SYNONYMS: dict[str, str] = {
     "attn": "pattern",
@@ -103,7 +105,10 @@ class ActivationCache(MutableMapping[Key, Tensor]):
         self._held.setdefault(name, []).append(games)
 
     def __delitem__(self, key: Key) -> None:
-        del self._held[self._full(key)]
+        name = self._full(key)
+        if name not in self._held:
+            self._missing(name)
+        del self._held[name]
 
     def __iter__(self) -> Iterator[str]:  # pyright: ignore[reportIncompatibleMethodOverride]
         return iter(self._held)
@@ -269,8 +274,9 @@ class ActivationCache(MutableMapping[Key, Tensor]):
         gain = (self.weights.get("ln_final.w"), self.weights.get("ln_final.b"))
         return F.layer_norm(streams, (self.cfg.d_model,), *gain, self.cfg.eps)
 
-    def _full(self, key: Key) -> str:
-        match (key,) if isinstance(key, str) else key:
+    def _full(self, key: Any) -> str:
+        parts: tuple[Any, ...] = key if isinstance(key, tuple) else (key,)
+        match [x if isinstance(x, str | None) else _number(x) for x in parts]:
             case (str(name),) | (str(name), None):
                 return hook_name(name)
             case (str(name), int(layer)):
@@ -283,6 +289,8 @@ class ActivationCache(MutableMapping[Key, Tensor]):
                 raise InputError(f"{key!r} names no activation: write e.g. 'resid_post', 6")
 
     def _block(self, layer: int) -> int:
+        if layer < -self.cfg.n_layers:
+            raise InputError(f"layer {layer}: this model has {self.cfg.n_layers} layers")
         return layer + self.cfg.n_layers if layer < 0 else layer
 
     def _end(self, layer: int | None, mlp_input: bool) -> int:
@@ -341,6 +349,14 @@ def logit_lens(
     return normal @ cache.weights["unembed.W_U"] + cache.weights["unembed.b_U"]
 
 
+def _number(x: object) -> object:
+    """A layer may be an integer of NumPy or torch as well."""
+    try:
+        return operator.index(x)  # pyright: ignore
+    except TypeError:
+        return x
+
+
 def _kinds(mode: str) -> Sequence[str]:
     if mode not in ("all", "attn", "mlp"):
         raise InputError(f"mode is all, attn or mlp, not {mode!r}")
@@ -348,4 +364,6 @@ def _kinds(mode: str) -> Sequence[str]:
 
 
 def _keep(x: Tensor, plies: Plies) -> Tensor:
+    if isinstance(plies, tuple):
+        plies = slice(*plies)
     return x if plies is None else x[:, plies]

@@ -4,25 +4,24 @@ Parameters and hook points are named as in HookedTransformer, so published state
 key. Architecture: Li et al. 2023 (https://arxiv.org/abs/2210.13382), after GPT-2.
 """
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
-from difflib import get_close_matches
-from typing import TypeAlias
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int64
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from ..errors import InputError
 from .cache import ActivationCache
 from .inputs import check_ids, check_layers, check_stream
+from .naming import NamesFilter, named
 from .shape import GPTConfig
 from .sites import Hook, HookPoint, Site
+from .stacked import StackedWeights
 
 _GAMES_AT_ONCE = 64
-
-NamesFilter: TypeAlias = str | Sequence[str] | Callable[[str], bool] | None
 
 
 class LayerNorm(nn.Module):
@@ -50,7 +49,8 @@ class LayerNorm(nn.Module):
         if not self.hook_scale.hooks:
             return self.hook_normalized(F.layer_norm(x, x.shape[-1:], eps=self.eps))
         x = x - x.mean(-1, keepdim=True)
-        scale = self.hook_scale((x.pow(2).mean(-1, keepdim=True) + self.eps).sqrt())
+        scale = (x.pow(2).mean(-1, keepdim=True) + self.eps).sqrt()
+        scale = self.hook_scale(_editable(scale))
         return self.hook_normalized(x / scale)
 
 
@@ -97,16 +97,33 @@ class Attention(nn.Module):
         weight = torch.cat([flat(w) for w in (self.W_Q, self.W_K, self.W_V)], dim=1)
         bias = torch.cat([b.flatten() for b in (self.b_Q, self.b_K, self.b_V)])
         mixed = x @ weight + bias
-        q, k, v = mixed.unflatten(-1, (3, self.cfg.n_heads, self.cfg.d_head)).unbind(-3)
+        mixed = mixed.unflatten(-1, (3, self.cfg.n_heads, self.cfg.d_head))
+        q, k, v = mixed.unbind(-3)
+        if self.hook_q.hooks or self.hook_k.hooks or self.hook_v.hooks:
+            # Unbound views cannot be edited in place under gradients; these can.
+            q, k, v = (mixed[..., part, :, :] for part in range(3))
         return self.hook_q(q), self.hook_k(k), self.hook_v(v)
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, *args: Any, **rest: Any
+    ) -> None:
+        for buffer in ("mask", "IGNORE"):  # HookedTransformer's, which hold no weights
+            state_dict.pop(f"{prefix}{buffer}", None)
+        super()._load_from_state_dict(state_dict, prefix, *args, **rest)
 
     def _explicit(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         q, k, v = (part.transpose(1, 2) for part in (q, k, v))
         plies = q.shape[2]
         future = torch.full((plies, plies), float("-inf"), dtype=q.dtype, device=q.device).triu(1)
         scores = self.hook_attn_scores(q @ k.transpose(-1, -2) * self.cfg.d_head**-0.5 + future)
-        pattern = self.hook_pattern(scores.softmax(-1))
+        pattern = scores.softmax(-1)
+        pattern = self.hook_pattern(_editable(pattern) if self.hook_pattern.hooks else pattern)
         return (pattern.to(v.dtype) @ v).transpose(1, 2)
+
+
+def _editable(x: Tensor) -> Tensor:
+    # Some operations need their own result for the way back: an edit in place must not reach it.
+    return x.clone() if x.requires_grad and torch.is_grad_enabled() else x
 
 
 def _explicit_is_faster(q: Tensor) -> bool:
@@ -184,7 +201,7 @@ class Unembed(nn.Module):
         return self.hook_out(self.hook_in(x) @ self.W_U + self.b_U)
 
 
-class GPT(nn.Module):
+class GPT(StackedWeights):
     """The transformer. Reads moves 0..t and predicts move t+1.
 
     Weights are drawn from a normal distribution of standard deviation 0.02 (GPT-2), those that
@@ -205,6 +222,8 @@ class GPT(nn.Module):
         self._points = dict(self._named_points())
 
     def _initialise(self, seed: int) -> None:
+        if self.device.type == "meta":
+            return
         generator = torch.Generator().manual_seed(seed)
         for key, weight in self.named_parameters():
             name = key.rpartition(".")[2]
@@ -232,14 +251,15 @@ class GPT(nn.Module):
 
     def forward(
         self,
-        tokens: Int64[Tensor, "game ply"] | Float[Tensor, "game ply d_model"],
+        tokens: Int[Tensor, "*game ply"] | Float[Tensor, "game ply d_model"],
         stop_at_layer: int | None = None,
         start_at_layer: int | None = None,
     ) -> Float[Tensor, "game ply out"]:
         """Logits [game, ply, d_vocab]; row t predicts move t+1.
 
         Args:
-            tokens: ids 0..60, at most n_ctx plies; with `start_at_layer` a residual stream.
+            tokens: ids 0..60, at most n_ctx plies; [ply] is read as one game. With
+                `start_at_layer` a residual stream.
             stop_at_layer: run only the blocks before this one and return the residual stream that
                 it would read, [game, ply, d_model]; negative counts from the end.
             start_at_layer: run only this block and those behind it, on the residual stream that it
@@ -255,9 +275,12 @@ class GPT(nn.Module):
         else:
             if not torch.compiler.is_compiling():
                 self.check_input(tokens, stop_at_layer)
+            tokens = tokens[None] if tokens.dim() == 1 else tokens
             plies = tokens.shape[1]
             embedded = self.hook_embed(self.embed.W_E[tokens])
             positions = self.pos_embed.W_pos[:plies].expand(len(tokens), -1, -1)
+            if self.hook_pos_embed.hooks:
+                positions = positions.clone()  # a hook may edit it in place; it is the weight
             resid = embedded + self.hook_pos_embed(positions)
         for block in self.blocks[start_at_layer:stop_at_layer]:
             resid = block(resid)
@@ -287,7 +310,7 @@ class GPT(nn.Module):
         placed: list[tuple[HookPoint, Hook]] = []
         try:
             for names, hook in fwd_hooks:
-                for name in self._select(names):
+                for name in named(self._points, names):
                     self._points[name].hooks.append(hook)
                     placed.append((self._points[name], hook))
             yield self
@@ -297,7 +320,7 @@ class GPT(nn.Module):
 
     def run_with_hooks(
         self,
-        tokens: Int64[Tensor, "game ply"] | Float[Tensor, "game ply d_model"],
+        tokens: Int[Tensor, "*game ply"] | Float[Tensor, "game ply d_model"],
         fwd_hooks: Sequence[tuple[NamesFilter, Hook]] = (),
         stop_at_layer: int | None = None,
         start_at_layer: int | None = None,
@@ -308,7 +331,7 @@ class GPT(nn.Module):
 
     def run_with_cache(
         self,
-        tokens: Int64[Tensor, "game ply"],
+        tokens: Int[Tensor, "*game ply"],
         names_filter: NamesFilter = None,
         stop_at_layer: int | None = None,
     ) -> tuple[Tensor, ActivationCache]:
@@ -341,21 +364,6 @@ class GPT(nn.Module):
             out = [self(part, stop_at_layer) for part in parts]
         return (out[0] if len(out) == 1 else torch.cat(out)), cache
 
-    def _select(self, names: NamesFilter) -> list[str]:
-        if names is None:
-            return [name for name in self._points if not name.endswith("attn.hook_result")]
-        if callable(names):
-            return [name for name in self._points if names(name)]
-        wanted = [names] if isinstance(names, str) else list(dict.fromkeys(names))
-        for name in wanted:
-            if name not in self._points:
-                near = get_close_matches(name, self._points, n=1, cutoff=0.0)[0]
-                raise InputError(
-                    f"no hook point {name!r}: did you mean {near!r}?"
-                    f" This model has {_summary(self)}"
-                )
-        return wanted
-
     def check_site(self, site: Site) -> None:
         """Refuse a site that this model does not have.
 
@@ -385,12 +393,3 @@ def untrained(model: GPT, *, seed: int) -> GPT:
     fresh = GPT(model.cfg, seed=seed)
     fresh.name = f"{model.name}, untrained with seed {seed}"
     return fresh.to(model.device).eval()
-
-
-def _summary(model: GPT) -> str:
-    inner = sorted({n.split(".", 2)[2] for n in model.hook_names if n.startswith("blocks.")})
-    outer = [n for n in model.hook_names if not n.startswith("blocks.")]
-    return (
-        f"{', '.join(outer)} and, for layers 0 to {model.cfg.n_layers - 1},"
-        f" blocks.LAYER. followed by {', '.join(inner)}"
-    )

@@ -63,15 +63,15 @@ def squares(ids: Int64[Tensor, "game ply"]) -> Int8[Tensor, "game ply"]:
     return SQUARE_OF_TOKEN[ids].to(torch.int8)
 
 
-def check_tokens(ids: Tensor) -> None:
+def check_tokens(ids: Tensor, vocabulary: int = VOCABULARY) -> None:
     """Refuse ids that the vocabulary lacks.
 
     Raises:
-        InputError: an id outside 0..60.
+        InputError: an id outside 0..60, or below 0 or from `vocabulary` on.
     """
-    if ids.numel() and (int(ids.min()) < 0 or int(ids.max()) >= VOCABULARY):
-        bad = int(ids[(ids < 0) | (ids >= VOCABULARY)][0])
+    if ids.numel() and (int(ids.min()) < 0 or int(ids.max()) >= vocabulary):
+        bad = int(ids[(ids < 0) | (ids >= vocabulary)][0])
         raise InputError(
-            f"token {bad} is outside the vocabulary (0..60); if these are squares (0..63),"
-            " make tokens of them with ol.tokens(games)"
+            f"token {bad} is outside the vocabulary (0..{vocabulary - 1}); if these are squares"
+            " (0..63), make tokens of them with ol.tokens(games)"
         )
