@@ -201,7 +201,10 @@ def test_doctor_is_well(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_bad_input_is_refused_in_one_line(
-    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    home: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     sae, gpt, new = str(home / "sae"), str(home / "gpt"), str(tmp_path / "new")
     on = ["--model", gpt, "--games", "5"]
@@ -237,11 +240,16 @@ def test_bad_input_is_refused_in_one_line(
         ),
         (["evaluate", str(bad)], "holds no SAE of .* and no probe"),
         (["evaluate", str(bad / "nowhere")], "no folder"),
+        (["evaluate", str(bad / "model.pth")], "no file of weights: fetch it again"),
+        (["evaluate", "synthetic"], r"cannot write .*Not a directory.*set OTHELLOLENS_CACHE"),
         (["games", "--count", "5", "--out", str(home / "games.txt")], "exists"),
         (["games", "--count", "5", "--out", str(tmp_path / "games.csv")], "in one of these ways"),
     ]
     bad.mkdir()
     (bad / "empty.npy").write_bytes(b"")
+    (bad / "model.pth").write_bytes(b"only words")
+    monkeypatch.setenv("OTHELLOLENS_CACHE", str(bad / "empty.npy/cache"))
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     np.save(bad / "whole.npy", np.zeros((3, 60), dtype=np.int8))
     (bad / "cut.npy").write_bytes((bad / "whole.npy").read_bytes()[:150])
     (bad / "illegal.txt").write_text("f5d6\nf5a1\n")
@@ -252,6 +260,19 @@ def test_bad_input_is_refused_in_one_line(
         assert re.search(text, line), (args, line)
     assert sorted(p for p in home.rglob("*")) == before
     assert not Path(new).exists()
+
+
+def test_a_place_that_cannot_be_written_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("kept")
+    for place in ("file/games.txt", "file/deep/games.npy"):
+        with pytest.raises(SystemExit) as stop:
+            main(["games", "--count", "5", "--out", str(tmp_path / place)])
+        assert stop.value.code == 2
+        last = capsys.readouterr().err.strip().split("\n")[-1]
+        assert re.fullmatch(rf"othellolens: {tmp_path}/file.*: .*: choose another place", last)
+    assert (tmp_path / "file").read_text() == "kept"
 
 
 def test_judging_on_games_that_were_trained_on_is_refused(

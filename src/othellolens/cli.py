@@ -134,7 +134,11 @@ def evaluate(
     held, progress = games_of(games, HELD_SEED), Progress()
     if is_model(run):
         card = model_card(
-            load_gpt(run), random_games(30_000, seed=seed), held, plan=probe, watch=progress
+            load_gpt(run if run.exists() else str(run)),
+            random_games(30_000, seed=seed),
+            held,
+            plan=probe,
+            watch=progress,
         )
         progress.close()
         say(_card_text(card))
@@ -247,7 +251,7 @@ VERBS: dict[str, Callable[..., None]] = {
 
 _ITS_USERS = (
     errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ENOENT,
-    errno.ENAMETOOLONG,
+    errno.ENAMETOOLONG, errno.EEXIST,
 )  # fmt: skip
 """What the system says where a path is to blame."""
 

@@ -63,8 +63,10 @@ def load_encoder(path: str | Path) -> Encoder:
 def is_model(path: str | Path) -> bool:
     """Whether this names a trained model rather than an encoder."""
     config, begun = Path(path) / CONFIG, Path(path) / BEGUN
-    if str(path) in ("mini", *PUBLISHED) or begun.is_file() or (config.parent / FINAL).is_file():
+    if str(path) == "mini" or begun.is_file() or (config.parent / FINAL).is_file():
         return True
+    if not Path(path).exists():
+        return str(path) in PUBLISHED
     if Path(path).is_file():
         return not is_sae(Path(path))
     return config.is_file() and read_json(config).get("kind") == "gpt"
