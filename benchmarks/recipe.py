@@ -71,14 +71,17 @@ def main() -> None:
             next(steps)  # it ends with the loss, so with the device at rest
             times.append(time.perf_counter() - started)
         name = torch.cuda.get_device_name() if crew.device.type == "cuda" else "CPU"
-    second = statistics.median(times)
+    if not crew.leads:
+        return
+    second, rate = statistics.median(times), rate * crew.size
     work = flops_a_ply(cfg) * PLIES * asked.batch
     speed = asked.batch / second
     print(f"{name}, torch {torch.__version__}, {torch.get_num_threads()} threads")
     print(f"{asked.size}: {work / 1e12:.3f} TFLOP a step of {asked.batch} games")
     print(f"step: {second * 1e3:.1f} ms, {speed:,.0f} games/s, {work / second / 1e12:.2f} TFLOP/s")
     print(
-        f"large bf16 product: {rate / 1e12:.2f} TFLOP/s; share reached: {work / second / rate:.1%}"
+        f"large bf16 product: {rate / 1e12:.2f} TFLOP/s on {crew.size} of them; share reached:"
+        f" {work / second / rate:.1%}"
     )
     print(f"{asked.games:,} games: {asked.games / speed / 60:,.1f} minutes")
 

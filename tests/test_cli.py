@@ -278,8 +278,13 @@ def test_a_place_that_cannot_be_written_is_one_line(
 def test_judging_on_games_that_were_trained_on_is_refused(
     home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("othellolens.cli.HELD_SEED", 0)
-    assert "also trained on" in refused(["evaluate", str(home / "sae"), "--games", "5"], capsys)
+    for seed in ([], ["--seed", "1"]):  # the seed of the games that the probes are fitted on
+        with monkeypatch.context() as patch:
+            if not seed:
+                patch.setattr("othellolens.cli.HELD_SEED", 0)
+            for run in ("sae", "gpt"):
+                line = refused(["evaluate", str(home / run), "--games", "5", *seed], capsys)
+                assert "also trained on" in line
 
 
 def test_training_checkpoints_and_resumes_to_the_same_bits(

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -20,7 +21,7 @@ from torch import Tensor
 from .errors import InputError
 
 CONFIG = "config.json"
-_FAULTS = 40
+_FAULTS, _LOCK = 40, ".lock"
 _FULL = 1 << 16
 # Bytes: a disk with less room than this is full.
 
@@ -59,6 +60,33 @@ def disk_that_may_fill_up(kept: Callable[[], str]) -> Generator[None]:
         if is_full(error):
             raise InputError(f"the disk is full: {kept()}") from None
         raise
+
+
+@contextmanager
+def in_sole_use(folder: Path) -> Generator[None]:
+    """Let no other process do the same in this folder meanwhile.
+
+    Raises:
+        InputError: another one is at it.
+    """
+    lock = FileLock(folder / _LOCK, blocking=False)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise InputError(
+            f"{folder} is being trained by another process: wait for it, or stop it first"
+        ) from None
+    try:
+        yield
+    finally:
+        (folder / _LOCK).unlink(missing_ok=True)
+        lock.release()
+
+
+def sweep_up(folder: Path) -> None:
+    """Remove what `write_file` was writing in this folder when its process was killed."""
+    for left in folder.glob(".*.tmp"):
+        left.unlink(missing_ok=True)
 
 
 @contextmanager

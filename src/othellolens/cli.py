@@ -22,7 +22,7 @@ from .editing import intervene_verb
 from .errors import InputError
 from .evaluation.verdict import judge
 from .gamefiles import games
-from .gpt.runs import load_gpt, train_gpt
+from .gpt.runs import load_gpt_run, train_gpt
 from .gpt.shape import PRESETS
 from .gpt.train import GPTPlan
 from .leaderboards import leaderboard
@@ -133,13 +133,10 @@ def evaluate(
         return
     held, progress = games_of(games, HELD_SEED), Progress()
     if is_model(run):
-        card = model_card(
-            load_gpt(run if run.exists() else str(run)),
-            random_games(30_000, seed=seed),
-            held,
-            plan=probe,
-            watch=progress,
-        )
+        judged, config = load_gpt_run(run if run.exists() else str(run))
+        apart(Games(held.moves[:0], str(config.get("games", ""))), held)
+        fit, held = apart(random_games(30_000, seed=seed), held)
+        card = model_card(judged, fit, held, plan=probe, watch=progress)
         progress.close()
         say(_card_text(card))
         write_result(json, card.to_dict())
@@ -147,7 +144,8 @@ def evaluate(
     lens = load_lens(run, model=model, site=site)
     trained_on = str(lens.encoder.metadata.get("games", ""))
     apart(Games(held.moves[:0], trained_on), held)
-    contest = Contest(lens.model, lens.site, random_games(50_000, seed=seed), held, seed, progress)
+    fit, held = apart(random_games(50_000, seed=seed), held)
+    contest = Contest(lens.model, lens.site, fit, held, seed, progress)
     others = () if alone else baselines(contest, *_effort(lens), probe)
     rows: list[dict[str, object]] = []
     shown: list[dict[str, object]] = []

@@ -15,9 +15,12 @@ import pytest
 import torch
 
 from othellolens.artifact import read_tensors
+from othellolens.gpt import train
 from othellolens.gpt.runs import train_gpt
 from othellolens.gpt.shape import GPTConfig
 from othellolens.gpt.train import GPTPlan
+from othellolens.othello.games import Games, random_games
+from othellolens.othello.squares import NO_MOVE
 
 SHAPE = GPTConfig(n_layers=2, d_model=32, n_heads=4, d_mlp=64)
 PLAN = GPTPlan(games=4 * 30, batch=4)
@@ -81,26 +84,63 @@ def losses(out: Path) -> torch.Tensor:
     return torch.tensor([line[1] for line in log(out, "loss")], dtype=torch.float64)
 
 
-def test_two_processes_learn_as_one(tmp_path: Path) -> None:
-    """50 steps under torchrun, and the same batches in one process."""
-    plan = GPTPlan(games=50 * 16, batch=16, precision="fp32", warmup=0.2)
-    train_gpt(SHAPE, plan, tmp_path / "one", device="cpu", log_every=1, judge_every=0)
-    code = (
-        "import torch; from pathlib import Path;"
-        "from othellolens.gpt.runs import train_gpt; from othellolens.gpt.train import GPTPlan;"
-        "from othellolens.gpt.shape import GPTConfig;"
-        f"train_gpt({SHAPE!r}, {plan!r}, Path({str(tmp_path / 'two')!r}), device='cpu',"
-        " log_every=1, judge_every=0)"
-    )
+def cut_half(count: int, *, seed: int, first: int) -> Games:
+    """Of every 16 random games the first 8 end after 6 moves: one process has few positions."""
+    games = random_games(count, seed=seed, first=first)
+    moves = games.moves.clone()
+    moves[(torch.arange(first, first + count) % 16) < 8, 6:] = NO_MOVE
+    return Games(moves, games.origin)
+
+
+def job(out: Path, plan: GPTPlan, uneven: bool) -> None:
+    """What each process does."""
+    if uneven:
+        train.random_games = cut_half  # pyright: ignore
+    train_gpt(SHAPE, plan, out, device="cpu", log_every=1, judge_every=0)
+
+
+def together(code: str, tmp_path: Path) -> subprocess.CompletedProcess[str]:
+    """Two processes that run it."""
     (tmp_path / "job.py").write_text(code)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     command += ["--nproc-per-node", "2", str(tmp_path / "job.py")]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
-    done = subprocess.run(
+    places = [*sys.path, str(Path(__file__).parent)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(places)}
+    return subprocess.run(
         command, check=False, env=environment, capture_output=True, text=True, timeout=300
+    )
+
+
+@pytest.mark.parametrize("uneven", [False, True])
+def test_two_processes_learn_as_one(
+    uneven: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """50 steps under torchrun, and the same batches in one process."""
+    plan = GPTPlan(games=50 * 16, batch=16, precision="fp32", warmup=0.2)
+    monkeypatch.setattr(train, "random_games", train.random_games)
+    job(tmp_path / "one", plan, uneven)
+    done = together(
+        "from pathlib import Path; from othellolens.gpt.train import GPTPlan;"
+        "from test_interrupted import job;"
+        f"job(Path({str(tmp_path / 'two')!r}), {plan!r}, {uneven})",
+        tmp_path,
     )
     assert done.returncode == 0, done.stderr
     one, two = losses(tmp_path / "one"), losses(tmp_path / "two")
     assert len(one) == len(two) == 50
     assert float(one[0] - one[-1]) > 0.2, "it learns"
     assert float((one - two).abs().max()) <= 1e-4
+
+
+def test_two_processes_are_refused_as_one(tmp_path: Path) -> None:
+    """Each says why; none is left to find out that the other is gone."""
+    (tmp_path / "run").mkdir()
+    done = together(
+        "from pathlib import Path; from othellolens.errors import InputError\n"
+        "from othellolens.gpt.train import GPTPlan; from test_interrupted import job\n"
+        f"try: job(Path({str(tmp_path / 'run')!r}), GPTPlan(games=16, batch=16), False)\n"
+        "except InputError as error: print(error)\n",
+        tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("run exists: choose another name") == 2

@@ -106,10 +106,10 @@ def test_another_training_is_neither_overwritten_nor_continued(tmp_path: Path) -
     other_shape = GPTConfig(n_layers=1, d_model=32, n_heads=4, d_mlp=64)
     for shape, plan, seed, what in (
         (SHAPE, PLAN, 4, "seed 3, not 4"),
-        (SHAPE, other_plan, 3, "plan .*0.2.*, not .*0.3"),
-        (other_shape, PLAN, 3, "shape .*'n_layers': 2.*, not .*'n_layers': 1"),
+        (SHAPE, other_plan, 3, "plan warmup 0.2, not 0.3"),
+        (other_shape, PLAN, 3, "shape n_layers 2, not 1"),
     ):
-        with pytest.raises(InputError, match=f"was begun with {what}"):
+        with pytest.raises(InputError, match=f"was begun with {what}$"):
             train_gpt(shape, plan, out, seed=seed, resume=True)
     assert same_weights(load_gpt(out), trained)
     (tmp_path / "mine").mkdir()
@@ -221,10 +221,93 @@ def test_what_cannot_be_trained_is_refused(tmp_path: Path, monkeypatch: pytest.M
     ):
         with pytest.raises(InputError, match=message):
             GPTPlan(**wrong)  # pyright: ignore
+    refused(r"seed must be 0 to 2\*\*63 - 1, not", seed=2**64)
+    for name, value, message in (
+        ("WORLD_SIZE", "many", "WORLD_SIZE is 'many', no number: torchrun sets it"),
+        ("WORLD_SIZE", "2", "WORLD_SIZE is 2, but RANK is not set: start .* with torchrun"),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setenv(name, value)
+            refused(message, device="cpu")
+    assert not out.exists()
     wild = GPTPlan(games=4 * 60, batch=4, optimizer="adamw", lr=1e12, clip=1e12, precision="fp32")
     refused(r"the loss is (nan|inf) at step \d+: take a smaller learning rate than 1e\+12", wild)
     with pytest.raises(InputError, match="under way"):
         load_gpt(out)
+
+
+def test_weights_that_are_not_finite_are_not_saved(tmp_path: Path) -> None:
+    """The loss of the only step is finite: it is that before the update."""
+    wild = GPTPlan(games=4, batch=4, lr=1e38, warmup=0.0, precision="fp32")
+    for every in (1, 100):
+        out = tmp_path / str(every)
+        with pytest.raises(InputError, match="the weights are not finite at step 1: take a small"):
+            train_gpt(SHAPE, wild, out, checkpoint_every=every)
+        assert not (out / "checkpoint.pt").exists()
+        assert not (out / "config.json").exists()
+        log = (out / "log.jsonl").read_text().replace("NaN", "not JSON")
+        assert json.loads(log)["kl_to_oracle"] is None
+
+
+def test_gradients_that_are_not_finite_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = torch.nn.utils.clip_grad_norm_
+
+    def spoilt(weights: Any, most: float) -> torch.Tensor:
+        return plain(weights, most) * float("inf")
+
+    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", spoilt)
+    with pytest.raises(InputError, match="the norm of the gradient is inf at step 1"):
+        train_gpt(SHAPE, PLAN, tmp_path / "run")
+
+
+def test_one_process_at_a_time(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    seen: list[str] = []
+
+    def again(step: GPTStep) -> None:
+        with pytest.raises(InputError) as caught:
+            train_gpt(SHAPE, PLAN, out, resume=True)
+        seen.append(str(caught.value))
+
+    train_gpt(SHAPE, PLAN, out, watch=again)
+    assert len(seen) == 6
+    assert all("is being trained by another process: wait for it" in line for line in seen)
+    assert len((out / "log.jsonl").read_text().splitlines()) == 1
+    assert not (out / ".lock").exists()
+    train_gpt(SHAPE, PLAN, out, resume=True)
+
+
+def test_what_a_killed_process_leaves(tmp_path: Path) -> None:
+    """Half a checkpoint; a log that somebody spoilt; other settings that change the bits."""
+    out = tmp_path / "run"
+    with pytest.raises(Broken):
+        train_gpt(SHAPE, PLAN, out, log_every=1, watch=break_off(3))  # pyright: ignore
+    (out / ".checkpoint.pt.77.tmp").write_bytes(b"half")
+    log = (out / "log.jsonl").read_text()
+    (out / "log.jsonl").write_text(f"spoilt\n{log}")
+    with pytest.raises(InputError, match=r"log\.jsonl, line 1 is no entry of a log: mend or del"):
+        train_gpt(SHAPE, PLAN, out, resume=True)
+    assert not list(out.glob(".*.tmp"))
+    (out / "log.jsonl").write_text(log)
+    begun = read_json(out / "training.json")
+    begun["how"]["processes"] = 3
+    write_json(out / "training.json", begun)
+    with pytest.warns(UserWarning, match="begun with processes 3, not 1: the last bits will diff"):
+        train_gpt(SHAPE, PLAN, out, resume=True, log_every=1)
+    lines = (out / "log.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == [1, 2, 3, 4, 5, 6]
+
+
+def test_the_start_of_a_training_by_another_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    train_gpt(SHAPE, PLAN, Path("before"), seed=3)
+    with pytest.raises(Broken):
+        train_gpt(SHAPE, PLAN, Path("run"), start="before", watch=break_off(2))  # pyright: ignore
+    train_gpt(SHAPE, PLAN, Path("run"), start="./before", resume=True)
 
 
 class FakeRun:
@@ -262,3 +345,14 @@ def test_wandb_gets_the_same_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert [step for step, _ in runs[0].logged] == [1, 2, 3]
     assert [line | {"step": step} for step, line in runs[1].logged] == lines[2:]
     assert runs[1].finished
+
+
+def test_wandb_that_refuses_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def init(**_: Any) -> FakeRun:
+        raise RuntimeError("api_key not configured\nrun wandb login")
+
+    monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(init=init))
+    out = tmp_path / "run"
+    with pytest.raises(InputError, match=r"\(api_key not configured\).*wandb login.*--resume$"):
+        train_gpt(SHAPE, PLAN, out, wandb="othello")
+    train_gpt(SHAPE, PLAN, out, resume=True)

@@ -5,7 +5,7 @@ Each holds the whole model and plays its share of every batch; gradients are ave
 """
 
 import os
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,6 +67,23 @@ class Team:
         for tensor in tensors if self.size > 1 else ():
             dist.broadcast(tensor, 0)
 
+    def lead(self, do: Callable[[], object]) -> None:
+        """Have the first process do something while the others wait.
+
+        Raises:
+            InputError: in all of them, what it raised in the first.
+        """
+        told: list[str | None] = [None]
+        if self.leads:
+            try:
+                do()
+            except InputError as error:
+                told = [str(error)]
+        if self.size > 1:
+            dist.broadcast_object_list(told, 0)
+        if told[0] is not None:
+            raise InputError(told[0])
+
     def wait(self) -> None:
         """Until all are here."""
         if self.size > 1:
@@ -89,10 +106,15 @@ def team(device: str | None = None) -> Generator[Team]:
             on a machine each takes the GPU of its number.
 
     Raises:
-        InputError: there is no such device.
+        InputError: there is no such device, or what torchrun sets is set otherwise.
     """
-    size = int(os.environ.get("WORLD_SIZE", "1"))
-    place = _place(device, int(os.environ.get("LOCAL_RANK", "0")) if size > 1 else None)
+    size = _told_by("WORLD_SIZE", 1)
+    place = _place(device, _told_by("LOCAL_RANK", 0) if size > 1 else None)
+    if size > 1 and "RANK" not in os.environ and not dist.is_initialized():
+        raise InputError(
+            f"WORLD_SIZE is {size}, but RANK is not set: start the processes with torchrun, or"
+            " unset WORLD_SIZE"
+        )
     if size == 1:
         yield Team(place)
         return
@@ -104,6 +126,13 @@ def team(device: str | None = None) -> Generator[Team]:
     finally:
         if began:
             dist.destroy_process_group()
+
+
+def _told_by(name: str, default: int) -> int:
+    text = os.environ.get(name, "") or str(default)
+    if not text.isdecimal():
+        raise InputError(f"{name} is {text!r}, no number: torchrun sets it; else unset it")
+    return int(text)
 
 
 def _available() -> int:

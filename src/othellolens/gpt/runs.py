@@ -2,13 +2,17 @@
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import asdict
 from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
+from warnings import warn
 
-from ..artifact import CONFIG, read_json, refuse_existing, write_json
+import torch
+
+from ..artifact import CONFIG, in_sole_use, read_json, refuse_existing, sweep_up, write_json
 from ..download import cache_folder
 from ..errors import InputError
 from ..othello.games import join_origins, next_game, random_games, random_origin, share_games
@@ -101,11 +105,14 @@ def train_gpt(
         watch: called with every step (in the first process only).
 
     Raises:
-        InputError: `out` exists and `resume` is not asked for, or holds another training; `start`
-            has another shape; no such device; the loss is not finite any more.
+        InputError: `out` exists and `resume` is not asked for, holds another training, or another
+            process trains there; `start` has another shape; no such device; the loss, a gradient or
+            a weight is not finite any more.
     """
     if wandb is not None:
         check_wandb()
+    if not 0 <= seed < 2**63:
+        raise InputError(f"seed must be 0 to 2**63 - 1, not {seed}")
     asked: dict[str, Any] = {"shape": shape.to_dict(), "plan": asdict(plan), "seed": seed}
     model, before, first = GPT(shape, seed=seed), "", 0
     if start is not None:
@@ -114,12 +121,14 @@ def train_gpt(
         first = next_game(before, seed)
     games = random_origin(seed, first, plan.steps * plan.batch)
     games = join_origins([before, games] if before else [games])
-    with team(device) as crew:
+    with team(device) as crew, ExitStack() as held:
         trainer = Trainer(model, plan, seed=seed, first=first, compiled=compiled, team=crew)
+        how = {"compiled": compiled, "processes": crew.size, "threads": torch.get_num_threads()}
+        if not resume:
+            crew.lead(lambda: _begin({**asked, "how": how}, out))
+        crew.lead(lambda: held.enter_context(in_sole_use(out)))
         if resume:
-            _continue(trainer, asked, out)
-        elif crew.leads:
-            _begin(asked, out)
+            _continue(trainer, asked, how, out)
         crew.wait()
         log = RunLog(out, wandb=wandb) if crew.leads else None
         spent = log.cut(trainer.done) if log else 0.0
@@ -134,6 +143,7 @@ def train_gpt(
             if due(checkpoint_every):
                 trainer.save(out / CHECKPOINT)
             watch(step)
+        trainer.check_weights()
         if log is not None:
             log.close()
             wall = round(time.monotonic() - started)
@@ -151,20 +161,45 @@ def _started(shape: GPTConfig, start: str | Path) -> tuple[GPT, dict[str, Any]]:
 
 
 def _begin(asked: Mapping[str, object], out: Path) -> None:
-    if (out / CHECKPOINT).exists():
+    if (out / BEGUN).exists():
         raise InputError(f"{out} holds a training: go on with --resume, or choose another --out")
     refuse_existing(out)
     out.mkdir(parents=True)
     write_json(out / BEGUN, asked)
 
 
-def _continue(trainer: Trainer, asked: Mapping[str, object], out: Path) -> None:
+def _continue(
+    trainer: Trainer, asked: Mapping[str, object], how: Mapping[str, object], out: Path
+) -> None:
     found = read_json(out / BEGUN)
+    before = found.pop("how", how)
     for key in dict.fromkeys([*asked, *found]):
+        if key == "start" and found.get(key) and asked.get(key):
+            # By whatever name: `./before` and `before` are one.
+            asked = {**asked, key: {**asked[key], "model": found[key]["model"]}}  # pyright: ignore
         if found.get(key) != asked.get(key):
-            raise InputError(f"{out} was begun with {key} {found.get(key)}, not {asked.get(key)}")
+            raise InputError(f"{out} was begun with {_difference(key, found, asked)}")
+    if before != how:
+        told = _difference("", {"": before}, {"": how}).strip()
+        warn(f"{out} was begun with {told}: the last bits will differ", stacklevel=3)
+    if trainer.team.leads:
+        sweep_up(out)
     if (out / CHECKPOINT).exists():
         trainer.restore(out / CHECKPOINT)
+
+
+def _difference(key: str, found: Mapping[str, Any], asked: Mapping[str, Any]) -> str:
+    """Of what differs under a key, the parts that do."""
+    old, new = found.get(key), asked.get(key)
+    if not isinstance(old, dict) or not isinstance(new, dict):
+        return f"{key} {_short(old)}, not {_short(new)}"
+    parts = [part for part in dict.fromkeys([*old, *new]) if old.get(part) != new.get(part)]
+    return ", ".join(f"{key} {p} {_short(old.get(p))}, not {_short(new.get(p))}" for p in parts)
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def _due(step: int, steps: int, every: int) -> bool:

@@ -115,14 +115,14 @@ class Trainer:
         """Train to the end of the plan, one `GPTStep` an update.
 
         Raises:
-            InputError: the loss is not finite any more.
+            InputError: the loss or a gradient is not finite any more.
         """
         ahead = self._batch() if self.done < self.plan.steps else None
         while ahead is not None:
             self.model.train()
             loss = self._loss(ahead)
             loss.backward()
-            nn.utils.clip_grad_norm_(self.model.parameters(), self.plan.clip)
+            norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.plan.clip)
             lr = self._set_lr()
             for optimizer in self.optimizers:
                 optimizer.step()
@@ -130,7 +130,7 @@ class Trainer:
             self.done += 1
             # A GPU is still at work here: the next games are made meanwhile.
             ahead = self._batch() if self.done < self.plan.steps else None
-            yield self._told(float(self.team.total(loss.detach())) / self.team.size, lr)
+            yield self._told(float(self.team.mean(loss.detach())), float(norm), lr)
         self.model.eval()
 
     def _batch(self) -> "_Batch":
@@ -144,14 +144,27 @@ class Trainer:
             legal = legal.to(self.team.device)
         return _Batch(ids.to(self.team.device), legal, counted.sum().to(self.team.device))
 
-    def _told(self, loss: float, lr: float) -> GPTStep:
-        if not math.isfinite(loss):
-            raise InputError(
-                f"the loss is {loss} at step {self.done}: take a smaller learning rate than"
-                f" {self.plan.lr:g}, or a longer warm-up; the last checkpoint is untouched"
-            )
+    def _told(self, loss: float, norm: float, lr: float) -> GPTStep:
+        for what, number in (("loss", loss), ("norm of the gradient", norm)):
+            if not math.isfinite(number):
+                raise self._diverged(f"{what} is {number}")
         self._since.append(loss)
         return GPTStep(self.done, self.done * self.plan.batch, loss, lr)
+
+    def _diverged(self, what: str) -> InputError:
+        return InputError(
+            f"the {what} at step {self.done}: take a smaller learning rate than {self.plan.lr:g},"
+            " or a longer warm-up; the last checkpoint is untouched"
+        )
+
+    def check_weights(self) -> None:
+        """Refuse weights that are not finite, as a last update can leave them.
+
+        Raises:
+            InputError: they are not.
+        """
+        if not all(bool(weight.isfinite().all()) for weight in self.model.parameters()):
+            raise self._diverged("weights are not finite")
 
     def take_mean(self) -> float:
         """The mean loss of the steps since this was last asked."""
@@ -160,7 +173,12 @@ class Trainer:
         return mean
 
     def save(self, path: Path) -> None:
-        """Everything that `restore` needs, in one file, in one step."""
+        """Everything that `restore` needs, in one file, in one step.
+
+        Raises:
+            InputError: the weights are not finite.
+        """
+        self.check_weights()
         state = {
             "done": self.done,
             "losses": self._since,
@@ -187,7 +205,7 @@ class Trainer:
         except InputError:
             raise
         except Exception as error:
-            first = str(error).strip().split("\n")[0]
+            first = (str(error).strip() or type(error).__name__).split("\n")[0]
             raise InputError(f"{path} is no checkpoint of this training ({first})") from None
 
     def _loss(self, batch: "_Batch") -> Tensor:

@@ -5,13 +5,15 @@ from operator import add
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor
 
 from ...gpt.legality import Legality, judge_logits
-from ...gpt.tokens import PAD, SQUARE_OF_TOKEN, tokens
+from ...gpt.tokens import CONTEXT, PAD, SQUARE_OF_TOKEN, tokens
 from ...othello.boards import unpack
 from ...othello.games import Games
+from ...othello.squares import NO_MOVE
 from .players import BATCH, EPSILON, Player, chances, check_epsilon
 from .watching import Watch, quiet
 
@@ -72,6 +74,9 @@ def behaviour(
         InputError: there are no games, or `epsilon` is out of range.
     """
     check_epsilon(epsilon)
+    games = Games(
+        F.pad(games.moves, (0, CONTEXT + 1 - games.moves.shape[1]), value=NO_MOVE), games.origin
+    )
     parts: list[Behaviour] = [_nothing()]
     for first in range(0, len(games), BATCH):
         part = games[first : first + BATCH]
