@@ -1,7 +1,10 @@
 """Every verb end to end on tiny data; bad input ends in one line and status 2."""
 
 import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -15,6 +18,7 @@ from othellolens.gpt.runs import save_gpt
 from othellolens.gpt.shape import GPTConfig
 from othellolens.othello.games import random_games
 from othellolens.othello.records import load_games
+from othellolens.runs import load_lens
 
 TINY = ["--rows", "4000", "--batch", "500"]
 
@@ -271,8 +275,92 @@ def test_a_place_that_cannot_be_written_is_one_line(
             main(["games", "--count", "5", "--out", str(tmp_path / place)])
         assert stop.value.code == 2
         last = capsys.readouterr().err.strip().split("\n")[-1]
-        assert re.fullmatch(rf"othellolens: {tmp_path}/file.*: .*: choose another place", last)
+        assert last.endswith(f"would lie in {tmp_path}/file, which is a file: choose another name")
+    with pytest.raises(SystemExit):
+        main(["games", "--count", "5", "--out", "/proc/nowhere/games.txt"])
+    last = capsys.readouterr().err.strip().split("\n")[-1]
+    assert re.fullmatch("othellolens: /proc/nowhere.*: .*: choose another place", last)
     assert (tmp_path / "file").read_text() == "kept"
+
+
+def test_nothing_is_overwritten_and_nothing_begun_in_vain(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sae, gpt, new = str(home / "sae"), str(home / "gpt"), str(tmp_path / "new")
+    probe, mine = str(home / "probe"), tmp_path / "mine"
+    mine.mkdir()
+    (mine / "index.html").write_text("a report")
+    (mine / "games.npy").write_bytes(b"games")
+    file = str(mine / "games.npy")
+    cases: list[tuple[list[str], str]] = [
+        (["intervene", gpt, "--write", file], "games.npy exists: choose another name"),
+        (["intervene", gpt, "--keep", str(mine)], "mine exists: choose another name"),
+        (["intervene", gpt, "--cases", file, "--write", new], "leave it or --cases out"),
+        (["leaderboard", sae, "--out", str(mine)], "mine exists: choose another name"),
+        (["leaderboard", sae, new, "--out", new], f"there is no folder {new}"),
+        (["concepts", "--games", "2", "--json", file], "games.npy exists: choose another name"),
+        (["concepts", "--games", "2", f"--json={mine}"], "mine is a folder: name a file in it"),
+        (["concepts", "--games", "2", "--json", f"{file}/x"], "which is a file"),
+        (["concepts", "--games", "0"], "0: there are no games"),
+        (["concepts", "--games", "-5"], "must not be negative"),
+        (["games", "--count", "0", "--out", new], "count must be|count is 0: make at least one"),
+        (["games", "--count", "-3", "--out", f"{new}.npy"], "count is -3: make at least one"),
+        (["games", "--count", "3", "--import", file], "--import and --count are different things"),
+        (["games", "--count", "3", "--out", f"{new}.npy", "--json", "-"], "--json is for what an"),
+        (["fit-probe", "--out", new, "--model", gpt, "--lr", "-1"], "lr and weight_decay"),
+        (
+            ["fit-probe", "--out", new, "--model", gpt, "--site", "z.1", "--back", "59"],
+            "59 plies back",
+        ),
+        (["fit-probe", "--out", new, "--model", gpt, "--held", "0"], "0: there are no games"),
+        (["fit-probe", "--out", new, "--model", sae], "holds an SAE, no GPT"),
+        (["pass-test", gpt, "--games", "0"], "0: there are no games"),
+        (["patch", gpt, "--count", "0"], "0 pairs of 5 to 30 plies: ask for at least one"),
+        (["patch", gpt, "--plies", "30", "5"], "pairs of 30 to 5 plies"),
+        (["patch", gpt, "--features", new], f"there is no folder {new}"),
+        (["sparse-probe"], "there is nothing to probe"),
+        (["sparse-probe", sae, "--rows", "-1"], "rows must be at least 1, not -1"),
+        (["report", gpt, "--out", new], "gpt is a model: name the folder of an SAE"),
+        (["trace", new], f"there is no folder {new}"),
+        (["intervene", gpt, "--probes", probe], "name the folder in which those lie"),
+        (["show", f"{new}.npy"], "there is no file .*, and it is no moves such as f5d6c3"),
+        (["train-gpt", "--out", new, "--log-every", "0"], "log_every is 0: it is a number of st"),
+        (["train-gpt", "--out", new, "--judge-every", "-1"], "judge_every is -1"),
+    ]
+    for args, text in cases:
+        line = refused(args, capsys)
+        assert re.search(text, line), (args, line)
+    assert sorted(p.name for p in tmp_path.rglob("*")) == ["games.npy", "index.html", "mine"]
+    assert (mine / "games.npy").read_bytes() == b"games"
+    with pytest.warns(UserWarning, match=r"fitted at resid_post\.1 is used at resid_post\.0"):
+        load_lens(home / "sae", site="resid_post.0")
+
+
+def test_stopped_by_hand_and_a_reader_that_leaves(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("othellolens.conceptslist.base_rates", stop)
+        with pytest.raises(SystemExit) as caught:
+            main(["concepts", "--games", "2"])
+    assert caught.value.code == 130
+    assert capsys.readouterr().err == (
+        "\nothellolens: stopped; a run folder is kept, and --resume goes on there\n"
+    )
+    command = "from othellolens.cli import main; main(['concepts', '--games', '2'])"
+    done = subprocess.run(
+        f'{sys.executable} -c "{command}" | head -c 5',
+        shell=True,
+        check=False,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    assert len(done.stdout) == 5
+    assert "Traceback" not in done.stderr
 
 
 def test_judging_on_games_that_were_trained_on_is_refused(

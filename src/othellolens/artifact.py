@@ -34,12 +34,24 @@ def refuse_existing(path: Path, *, unless: str | None = None) -> None:
         unless: the name of a file by which a folder is known that may be replaced.
 
     Raises:
-        InputError: `path` exists, and holds no such file.
+        InputError: `path` exists, and holds no such file; or it would lie below a file.
     """
+    refuse_below(path)
     if path.exists() and unless is None:
         raise InputError(f"{path} exists: choose another name or remove it first")
     if path.exists() and unless is not None and not (path / unless).is_file():
         raise InputError(f"{path} exists and holds no {unless}: it is not replaced")
+
+
+def refuse_below(path: Path) -> None:
+    """Raise where an output would lie below a file.
+
+    Raises:
+        InputError: it would.
+    """
+    above = next((folder for folder in path.absolute().parents if folder.exists()), None)
+    if above is not None and not above.is_dir():
+        raise InputError(f"{path} would lie in {above}, which is a file: choose another name")
 
 
 def is_full(error: OSError) -> bool:

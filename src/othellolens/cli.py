@@ -1,6 +1,7 @@
 """The command line: one function a verb; options are made from their signatures."""
 
 import errno
+import os
 import sys
 import warnings
 import webbrowser
@@ -45,7 +46,7 @@ from .sae.plan import SAEPlan
 from .saetraining import train_sae as verb_train_sae
 from .sparseprobes import sparse_probe
 from .sweeps import sweep
-from .terminal import Progress, say, table, write_result
+from .terminal import Progress, check_result_file, say, table, write_result
 from .tracing import trace_verb
 from .worldtests import worldmodel
 
@@ -203,6 +204,8 @@ def show(what: Run, *, game: int = 0, ply: int | None = None) -> None:
         say(f"open {page.as_uri()}")
         webbrowser.open(page.as_uri())
         return
+    if not what.is_file() and not str(what).isalnum():
+        raise InputError(f"there is no file {what}, and it is no moves such as f5d6c3")
     played = load_games(what) if what.is_file() else typed_games(str(what))
     if not 0 <= game < len(played):
         raise InputError(f"game {game}: there are {len(played)}, counted from 0")
@@ -259,6 +262,7 @@ def main(args: list[str] | None = None) -> None:
     keep_memory()
     warnings.showwarning = _warn
     try:
+        check_result_file(sys.argv[1:] if args is None else args)
         tyro.extras.subcommand_cli_from_dict(
             VERBS,
             prog="othellolens",
@@ -269,6 +273,15 @@ def main(args: list[str] | None = None) -> None:
     except InputError as error:
         tqdm.write(f"othellolens: {error}", file=sys.stderr)
         raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        tqdm.write(
+            "\nothellolens: stopped; a run folder is kept, and --resume goes on there",
+            file=sys.stderr,
+        )
+        raise SystemExit(130) from None
+    except BrokenPipeError:  # whoever read the output has had enough of it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(0) from None
     except OSError as error:
         if not is_full(error) and (error.errno not in _ITS_USERS or not error.filename):
             raise

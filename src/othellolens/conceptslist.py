@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from .concepts import ConceptSet, Family, families, family
+from .errors import InputError
 from .othello.games import Games
 from .runs import HELD_SEED, games_of
 from .terminal import say, table, write_result
@@ -46,12 +47,18 @@ _SHOWN = ("family", "concepts", "least", "mean", "most", "rarest", "formula")
 
 
 def base_rates(games: Games, chosen: ConceptSet) -> Float[Tensor, " concept"]:
-    """Share of the positions of some games at which each concept holds."""
+    """Share of the positions of some games at which each concept holds.
+
+    Raises:
+        InputError: there are no games.
+    """
+    if not len(games):
+        raise InputError("there are no games to count over")
     holds, positions = torch.zeros(len(chosen), dtype=torch.float64), 0
     for first in range(0, len(games), _GAMES_AT_ONCE):
         facts = chosen.of(games[first : first + _GAMES_AT_ONCE].replay())
         holds, positions = holds + facts.sum(0), positions + len(facts)
-    return (holds / max(1, positions)).float()
+    return (holds / positions).float()
 
 
 def summary(kind: Family, rates: Float[Tensor, " concept"]) -> dict[str, Any]:

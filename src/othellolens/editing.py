@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
+from .artifact import refuse_existing
 from .errors import InputError
 from .evaluation.cases import Cases, Edit, flipped_cases, natural_cases, unnatural_cases
 from .evaluation.counterfactuals import Counterfactual
@@ -77,6 +78,11 @@ def intervene_verb(
         seed: of cases, fitting and controls.
         json: file for the result ("-": standard output).
     """
+    for kept in (keep, write):
+        if kept is not None:
+            refuse_existing(kept)
+    if write is not None and cases is not None:
+        raise InputError("--write is for cases that are made: leave it or --cases out")
     player, progress = load_gpt(model), Progress()
     made = _cases(cases, kind, count, seed)
     if write is not None:

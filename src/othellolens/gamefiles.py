@@ -55,6 +55,10 @@ def games(
             each after the first, the games that also stand in the first.
         json: file for what the import or the census found ("-": standard output).
     """
+    asked = {"--import": bool(imported), "--census": bool(counted), "--count": count is not None}
+    several = [option for option, given in asked.items() if given]
+    if len(several) > 1:
+        raise InputError(f"{' and '.join(several)} are different things to do: say one of them")
     if imported:
         import_games(imported, out, form=form, illegal=illegal, json=json)
     elif counted:
@@ -63,12 +67,16 @@ def games(
         raise InputError(
             "say how many games by --count and where to by --out, or --import or --census files"
         )
+    elif json is not None:
+        raise InputError("--json is for what an import or a census found: leave it out")
     else:
         make_games(count, out, seed=seed, first=first, resume=resume)
 
 
 def make_games(count: int, out: Path, *, seed: int, first: int = 0, resume: bool = False) -> None:
     """Write random games to a file or, where `out` has no suffix, to a folder of shards."""
+    if count < 1:
+        raise InputError(f"count is {count}: make at least one game")
     progress, chunk = Progress(), 100_000
     if not out.suffix:
         write_shards(

@@ -12,7 +12,7 @@ from typing import Annotated, cast
 import tyro
 from torch import Tensor
 
-from .artifact import read_json, write_file, write_json
+from .artifact import read_json, refuse_existing, write_file, write_json
 from .concepts import ConceptSet, everything, family, standard
 from .contenders import Contender, asked_of, contenders_of, fingerprint, kin_of, kind_of
 from .encoder import Autoencoder, Encoder
@@ -121,11 +121,16 @@ def leaderboard(
     """
     if not runs:
         raise InputError("there is nothing to judge: name the folders of encoders or of sweeps")
+    if out.exists() and not (out / ENTRIES).is_dir():
+        refuse_existing(out)
+    contenders = [found for run in runs for found in contenders_of(run)]
+    for one in contenders:
+        if not one.folder.exists():
+            raise InputError(f"there is no folder {one.folder}")
     held, progress = games_of(games, HELD_SEED), Progress()
     judging = _Judging(out, held, ranks, _concepts(families_of))
     lenses: list[Lens] = []
     entries: list[Entry] = []
-    contenders = [found for run in runs for found in contenders_of(run)]
     for number, one in enumerate(contenders):
         lens = load_lens(one.folder, model=model, site=site)
         apart(Games(held.moves[:0], str(lens.encoder.metadata.get("games", ""))), held)

@@ -79,6 +79,7 @@ def patch_verb(
         json: file for the result ("-": standard output).
     """
     player, progress = load_gpt(model), Progress()
+    lens = None if features is None else load_lens(features)
     pairs = _pairs(clean, corrupted, games, count, plies, seed)
     bench = Bench(player, pairs, between, progress)
     layers = range(player.cfg.n_layers)
@@ -88,8 +89,7 @@ def patch_verb(
     by_head = bench.both(heads, "heads")
     top = bench.best_neurons(neurons)
     found = {"layers": by_layer, "heads": by_head, "neurons": bench.both(top, "neurons")}
-    if features is not None:
-        lens = load_lens(features)
+    if lens is not None:
         found["features"] = bench.features(Lens(player, lens.site, lens.encoder), neurons)
     progress.close()
     moves = "" if clean is None else f" ({name(int(pairs.answer))} less {name(int(pairs.against))})"

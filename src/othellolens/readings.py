@@ -61,7 +61,8 @@ class Probes:
         found = [load_probe(path.parent) for path in sorted(folder.glob("*/probe.safetensors"))]
         if not found:
             raise InputError(
-                f"{folder} holds no folders of probes: `othellolens fit-probe` makes them"
+                f"{folder} holds no folders of probes: name the folder in which those lie that"
+                " `othellolens fit-probe` made, or that `intervene --keep` wrote"
             )
         for probe in found:
             site = _site(probe)

@@ -1,5 +1,6 @@
 """What verbs pass to each other: run folders, and games by number or file."""
 
+import re
 from pathlib import Path
 
 from .artifact import CONFIG, read_json
@@ -14,18 +15,27 @@ from .lens import Lens
 from .othello.games import Games, random_games, share_games
 from .othello.records import load_games
 from .probes.files import KINDS, load_probe
+from .probes.probe import warn_elsewhere
 from .sae.autoencoder import SparseAutoencoder
 from .sae.foreign.forms import is_sae, nothing, read_sae
 from .sae.hub import push_sae
 
+_NUMBER = re.compile(r"-?\d+")
 HELD_SEED = 1
 """Seed of the held-out games: no verb trains on it unless told to."""
 
 
 def games_of(source: str, seed: int) -> Games:
-    """Games from a file, or as many random ones as `source` says."""
+    """Games from a file, or as many random ones as `source` says.
+
+    Raises:
+        InputError: no such file, a damaged one, or no games.
+    """
     count = source.replace("_", "")
-    return random_games(int(count), seed=seed) if count.isdigit() else load_games(source)
+    games = random_games(int(count), seed=seed) if _NUMBER.fullmatch(count) else load_games(source)
+    if not len(games):
+        raise InputError(f"{source}: there are no games, at least one is needed")
+    return games
 
 
 def apart(train: Games, held: Games) -> tuple[Games, Games]:
@@ -50,6 +60,8 @@ def load_encoder(path: str | Path) -> Encoder:
     Raises:
         InputError: no such folder, of no known kind, or damaged.
     """
+    if is_model(path) and not Path(path).is_file():
+        raise InputError(f"{path} is a model: name the folder of an SAE or of a probe")
     path = Path(path)
     if not path.exists():
         raise InputError(f"there is no folder {path}")
@@ -112,4 +124,6 @@ def load_lens(path: str | Path, *, model: str | None = None, site: str | None = 
     site = site or encoder.metadata.get("site") or encoder.metadata.get("hook_name")
     if not model or not site:
         raise InputError(f"{path} does not name its model and site: say --model and --site")
-    return Lens(load_gpt(model), Site.parse(site), encoder)
+    where = Site.parse(site)
+    warn_elsewhere(encoder, where)
+    return Lens(load_gpt(model), where, encoder)

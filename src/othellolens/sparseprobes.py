@@ -9,6 +9,7 @@ import tyro
 from .concepts import ConceptSet, family, standard
 from .contenders import contenders_of, kind_of
 from .encoder import Neurons
+from .errors import InputError
 from .evaluation.sparse_probing import SIZES, SparseProbes, sparse_probes
 from .lens import Lens
 from .othello.games import Games
@@ -46,6 +47,10 @@ def sparse_probe(
         seed: of the draw of positions.
         json: file for the result ("-": standard output).
     """
+    if not runs:
+        raise InputError("there is nothing to probe: name the folders of encoders or of sweeps")
+    if rows < 1:
+        raise InputError(f"rows must be at least 1, not {rows}")
     held, progress = games_of(games, HELD_SEED), Progress()
     chosen = standard()
     if families_of:

@@ -8,7 +8,8 @@ from typing import Any
 
 from tqdm import tqdm
 
-from .artifact import write_json
+from .artifact import refuse_below, refuse_existing, write_json
+from .errors import InputError
 
 
 class Progress:
@@ -51,6 +52,26 @@ def write_result(path: Path | None, result: object) -> None:
         say(json.dumps(result, indent=2))
     else:
         write_json(path, result)
+
+
+def check_result_file(args: Sequence[str]) -> None:
+    """Refuse, before the work, a `--json` file that could not be written or is another thing.
+
+    Raises:
+        InputError: a folder, a file by another name than *.json that exists, or below a file.
+    """
+    for place, word in enumerate(args):
+        option, given, value = word.partition("=")
+        if option != "--json":
+            continue
+        path = Path(value if given else "".join(args[place + 1 : place + 2]))
+        if str(path) == "-":
+            return
+        if path.is_dir():
+            raise InputError(f"--json {path} is a folder: name a file in it")
+        refuse_below(path)
+        if path.suffix != ".json" and path.is_file():
+            refuse_existing(path)
 
 
 def table(rows: Sequence[dict[str, object]]) -> str:

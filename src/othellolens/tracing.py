@@ -218,6 +218,8 @@ def load_replacement(folder: Path, model: GPT) -> Replacement:
         InputError: no encoders, several for one layer, or of sites of which no replacement model
             is made.
     """
+    if not folder.is_dir():
+        raise InputError(f"there is no folder {folder}")
     found = [path for path in sorted(folder.glob("*")) if path.is_dir() and is_sae(path)]
     if not found:
         raise InputError(

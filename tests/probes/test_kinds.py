@@ -210,7 +210,7 @@ def test_a_board_of_other_classes_is_refused(player: GPT, tmp_path: Path) -> Non
 def test_another_site_is_warned_of_by_name(player: GPT) -> None:
     games = random_games(6, seed=1)
     probe = fit_probe(player, SITE, games, plan=PLAN)
-    with pytest.warns(UserWarning, match="fitted at resid_post.1 and is used at resid_post.0"):
+    with pytest.warns(UserWarning, match="fitted at resid_post.1 is used at resid_post.0"):
         probe_accuracy(probe, player, Site("resid_post", 0), games)
     with pytest.warns(UserWarning), pytest.raises(InputError, match="reads vectors of 32.*has 64"):
         probe_accuracy(probe, player, Site("mlp_post", 1), games)

@@ -11,7 +11,7 @@ from ..gpt.model import GPT
 from ..gpt.tokens import TOKEN_OF_SQUARE, token_of, tokens
 from ..othello.boards import unpack
 from ..othello.games import Games
-from ..othello.squares import NO_MOVE, name
+from ..othello.squares import MAX_PLIES, NO_MOVE, name
 
 
 @dataclass(frozen=True)
@@ -101,9 +101,14 @@ def find_pairs(
         plies: shortest and longest history.
 
     Raises:
-        InputError: the games do not hold so many.
+        InputError: the games do not hold so many; no such number or length.
     """
     low, high = plies
+    if count < 1 or not 1 <= low <= high <= MAX_PLIES - 1:
+        raise InputError(
+            f"{count} pairs of {low} to {high} plies: ask for at least one, of 1 to"
+            f" {MAX_PLIES - 1} plies, the shorter first"
+        )
     generator = torch.Generator().manual_seed(seed)
     length = torch.randint(low, high + 1, (len(games),), generator=generator)
     kept = (games.lengths() >= length).nonzero()[:, 0]

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from ..errors import InputError
 from ..othello import bitboards
 from ..othello.boards import to_bits, to_tensor, unpack
 from ..othello.games import Games
@@ -51,7 +52,12 @@ def legality(model: GPT, games: Games, *, batch: int = 256) -> Legality:
     """Judge every next-move prediction of the model on `games`.
 
     Positions at which nobody can move do not count. The first move is never predicted.
+
+    Raises:
+        InputError: there are no games.
     """
+    if not len(games):
+        raise InputError("there are no games to judge the model on")
     parts = [
         _legality(model, games[first : first + batch]) for first in range(0, len(games), batch)
     ]

@@ -111,6 +111,11 @@ def train_gpt(
     """
     if wandb is not None:
         check_wandb()
+    for name, every in (("checkpoint_every", checkpoint_every), ("log_every", log_every)):
+        if every < 1:
+            raise InputError(f"{name} is {every}: it is a number of steps, 1 or more")
+    if judge_every < 0:
+        raise InputError(f"judge_every is {judge_every}: it is a number of steps, or 0 for never")
     if not 0 <= seed < 2**63:
         raise InputError(f"seed must be 0 to 2**63 - 1, not {seed}")
     asked: dict[str, Any] = {"shape": shape.to_dict(), "plan": asdict(plan), "seed": seed}

@@ -136,7 +136,12 @@ def marginal_accuracy(model: GPT, train: Games, held: Games) -> Accuracy:
     """Accuracy of the most frequent class of each square at each ply, counted on `train`.
 
     The baseline that needs no activations ("probabilistic" in Nanda et al. 2023).
+
+    Raises:
+        InputError: there are no games to count, or none to test on.
     """
+    if not len(train) or not len(held):
+        raise InputError("there are no games to count on, or none to test on")
     square = 3 * torch.arange(64)
     counts = torch.zeros(model.cfg.n_ctx * 64 * 3, dtype=torch.int64)
     for first in range(0, len(train), 1024):

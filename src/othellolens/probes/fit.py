@@ -46,6 +46,10 @@ class ProbePlan:
     def __post_init__(self) -> None:
         if self.rows < 1 or self.batch < 1 or not 0 <= self.start < 1:
             raise InputError("a probe needs rows and a batch of at least 1, and a start below 1")
+        if not self.lr >= 0 or not self.weight_decay >= 0:
+            raise InputError(
+                f"lr and weight_decay of a probe are 0 or more, not {self.lr}, {self.weight_decay}"
+            )
 
     @property
     def steps(self) -> int:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..concepts import ConceptSet
 from ..errors import InputError
+from ..gpt.tokens import CONTEXT
 from ..othello.boards import Boards
 from ..othello.games import Games
 from .board import by_parity, classes
@@ -43,8 +44,11 @@ class _Moved:
     ) -> None:
         if labels not in CONVENTIONS:
             raise InputError(f"labels go by {', '.join(CONVENTIONS)}: not {labels!r}")
-        if back < 0:
-            raise InputError(f"labels of {back} plies back: 0 is the position itself")
+        if not 0 <= back < CONTEXT:
+            raise InputError(
+                f"labels of {back} plies back: 0 is the position itself, and the model reads"
+                f" {CONTEXT} plies"
+            )
         if plies not in ("all", "even", "odd"):
             raise InputError(f"plies are all, even or odd: not {plies!r}")
         self._games, self._back = torch.arange(len(games)), back

@@ -82,7 +82,7 @@ def warn_elsewhere(probe: Encoder, site: Site) -> None:
     fitted = site_of(probe)
     if fitted is not None and fitted != site:
         warnings.warn(
-            f"the probe was fitted at {fitted} and is used at {site}: what it finds there may"
+            f"what was fitted at {fitted} is used at {site}: what it finds there may"
             " say more of the difference than of the model",
             stacklevel=3,
         )

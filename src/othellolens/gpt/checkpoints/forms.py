@@ -74,6 +74,8 @@ def read_checkpoint(path: Path, *, n_heads: int | None = None) -> tuple[GPT, dic
 def _read(path: Path, n_heads: int | None) -> tuple[GPT, dict[str, Any]]:
     if not path.is_dir():
         return _read_file(path, n_heads), {}
+    if (path / "cfg.json").exists() and not (path / CONFIG).exists():
+        raise InputError(f"{path} holds an SAE, no GPT: name the folder of a model")
     config = read_json(path / CONFIG)
     if (path / FINAL).is_file() and "kind" not in config:
         return _read_described(path, config), {}
