@@ -159,7 +159,9 @@ def test_evaluate_prints_floors_and_ceilings(
 def test_evaluate_a_model(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     main(["evaluate", str(home / "gpt"), "--games", "6", *TINY])
     shown = capsys.readouterr().out
-    assert re.search(r"top-1 illegal: strict \d+\.\d+%, lenient \d+\.\d+%", shown)
+    assert re.search(
+        r"top-1 illegal: strict \d+\.\d+% \[\d+\.\d+%, \d+\.\d+%\], lenient \d+\.\d+%", shown
+    )
     assert shown.count("resid_post.") == 2
 
 

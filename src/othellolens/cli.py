@@ -307,6 +307,7 @@ def _effort(lens: Lens) -> tuple[Recipe, SAEPlan]:
 
 def _card_text(card: ModelCard) -> str:
     judged = card.legality
+    low, high = judged.interval()
     rows: list[dict[str, object]] = [
         {
             "layer": f"resid_post.{layer}",
@@ -318,7 +319,8 @@ def _card_text(card: ModelCard) -> str:
         for layer, (found, floor) in enumerate(zip(card.probe, card.floor, strict=True))
     ]
     head = (
-        f"top-1 illegal: strict {judged.strict_rate():.3%}, lenient {judged.lenient_rate():.3%}\n"
+        f"top-1 illegal: strict {judged.strict_rate():.3%} [{low:.3%}, {high:.3%}],"
+        f" lenient {judged.lenient_rate():.3%}\n"
         f"KL to the uniform-legal oracle: {judged.kl():.4f} nats\n"
         f"marginals without a model: cells {card.marginals.cell:.4f},"
         f" boards {card.marginals.board:.4f}"

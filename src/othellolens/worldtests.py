@@ -35,12 +35,12 @@ from .gpt.model import untrained
 from .gpt.runs import load_gpt_run
 from .othello.games import Games
 from .runs import HELD_SEED, apart, games_of
+from .shares import wilson
 from .terminal import Progress, say, table, write_result
 
 _DETOURS: tuple[tuple[Kind, float], ...] = (
     ("random", 0.0), ("random", 0.1), ("random", 0.5), ("adversarial", 0.1), ("adversarial", 0.5)
 )  # fmt: skip
-_Z = 1.96
 
 Rows: TypeAlias = list[dict[str, object]]
 
@@ -211,15 +211,12 @@ def _share(hits: int, count: int) -> str:
     """A share with its Wilson interval."""
     if not count:
         return "-"
-    share = hits / count
-    middle = (share + _Z**2 / (2 * count)) / (1 + _Z**2 / count)
-    wide = _Z / (1 + _Z**2 / count)
-    wide *= math.sqrt(share * (1 - share) / count + _Z**2 / (4 * count**2))
-    return f"{share:.3f} [{max(0, middle - wide):.3f}, {min(1, middle + wide):.3f}]"
+    low, high = wilson(hits, count)
+    return f"{hits / count:.3f} [{low:.3f}, {high:.3f}]"
 
 
 def _mean(mean: float, error: float) -> str:
-    return "-" if math.isnan(mean) else f"{mean:.3f} +- {_Z * error:.3f}"
+    return "-" if math.isnan(mean) else f"{mean:.3f} +- {1.96 * error:.3f}"
 
 
 def _number(x: float) -> str:

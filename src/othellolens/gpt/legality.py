@@ -2,7 +2,7 @@
 
 from functools import reduce
 from operator import add
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from jaxtyping import Float, Int64
@@ -12,6 +12,7 @@ from ..errors import InputError
 from ..othello import bitboards
 from ..othello.boards import to_bits, to_tensor, unpack
 from ..othello.games import Games
+from ..shares import wilson
 from .model import GPT
 from .tokens import PAD, SQUARE_OF_TOKEN, tokens
 
@@ -37,6 +38,11 @@ class Legality(NamedTuple):
     def lenient_rate(self) -> float:
         """Share of positions at which the top-1 prediction is illegal for both sides."""
         return float(self.lenient.sum() / self.positions.sum())
+
+    def interval(self, what: Literal["strict", "lenient"] = "strict") -> tuple[float, float]:
+        """The 95 % interval of a rate, as if positions were independent (`wilson`)."""
+        wrong = {"strict": self.strict, "lenient": self.lenient}[what]
+        return wilson(int(wrong.sum()), int(self.positions.sum()))
 
     def kl(self) -> float:
         """Mean KL(uniform over legal moves || model), nats a position."""

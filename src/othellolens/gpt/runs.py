@@ -152,7 +152,8 @@ def train_gpt(
         if log is not None:
             log.close()
             wall = round(time.monotonic() - started)
-            save_gpt(trainer.model, out, training=asked, games=games, wall_seconds=wall)
+            told = {**asked, "how": how}
+            save_gpt(trainer.model, out, training=told, games=games, wall_seconds=wall)
         crew.wait()
     return trainer.model.eval()
 
