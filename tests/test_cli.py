@@ -316,6 +316,8 @@ def test_nothing_is_overwritten_and_nothing_begun_in_vain(
         ),
         (["fit-probe", "--out", new, "--model", gpt, "--held", "0"], "0: there are no games"),
         (["fit-probe", "--out", new, "--model", sae], "holds an SAE, no GPT"),
+        (["evaluate", gpt, "--alone"], "--alone, --model and --site are for SAEs and probes"),
+        (["patch", gpt, "--clean", "f5d6c3", "--corrupted", "f5d6"], "must be of the same length"),
         (["pass-test", gpt, "--games", "0"], "0: there are no games"),
         (["patch", gpt, "--count", "0"], "0 pairs of 5 to 30 plies: ask for at least one"),
         (["patch", gpt, "--plies", "30", "5"], "pairs of 30 to 5 plies"),

@@ -134,6 +134,10 @@ def evaluate(
         return
     held, progress = games_of(games, HELD_SEED), Progress()
     if is_model(run):
+        if alone or model is not None or site is not None:
+            raise InputError(
+                f"{run} is a model: --alone, --model and --site are for SAEs and probes"
+            )
         judged, config = load_gpt_run(run if run.exists() else str(run))
         apart(Games(held.moves[:0], str(config.get("games", ""))), held)
         fit, held = apart(random_games(30_000, seed=seed), held)

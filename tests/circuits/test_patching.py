@@ -60,7 +60,7 @@ def test_a_pair_of_ones_own() -> None:
         pair_of(typed_games("f5d6c3"), typed_games("f5d6c3"))
     with pytest.raises(InputError, match="one clean and one corrupted"):
         pair_of(typed_games("f5", "c4"), typed_games("f5"))
-    with pytest.raises(InputError, match="different sides to move"):
+    with pytest.raises(InputError, match="of the same length"):
         pair_of(typed_games("f5d6c3"), typed_games("f5d6"))
 
 

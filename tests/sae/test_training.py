@@ -173,6 +173,20 @@ def test_a_foreign_folder_or_other_members_are_refused(
         train_saes(members()[:2], rows, PLAN, tmp_path / "nowhere", resume=True)
 
 
+def test_one_process_at_a_time(player: GPT, played_games: Games, tmp_path: Path) -> None:
+    out, rows, told = tmp_path / "run", source(player, played_games), list[str]()
+
+    def again(_: object) -> None:
+        with pytest.raises(InputError) as caught:
+            train_saes(members()[:1], rows, PLAN, out, resume=True)
+        told.append(str(caught.value))
+
+    train_saes(members()[:1], source(player, played_games), PLAN, out, watch=again)
+    assert told
+    assert all("is being trained by another process: wait for it" in line for line in told)
+    assert not (out / ".lock").exists()
+
+
 def test_what_cannot_be_trained_is_refused(player: GPT, played_games: Games) -> None:
     rows = source(player, played_games)
     with pytest.raises(InputError, match="nothing to train"):

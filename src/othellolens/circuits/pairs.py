@@ -71,6 +71,8 @@ def pair_of(
     """
     if len(clean) != 1 or len(corrupted) != 1:
         raise InputError("a pair is of one clean and one corrupted history")
+    if not torch.equal(clean.lengths(), corrupted.lengths()):
+        raise InputError("the two histories of a pair must be of the same length")
     ends = [games.replay()[-1:] for games in (clean, corrupted)]
     if not torch.equal(ends[0].black, ends[1].black):
         raise InputError("the two histories leave different sides to move: mine would be theirs")

@@ -1,8 +1,8 @@
 """Training SAEs in a folder, with checkpoints, or just in memory."""
 
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,14 @@ from typing import Any
 from ..activations.crowding import mixable
 from ..activations.harvest import Harvest
 from ..activations.sources import Played, Source
-from ..artifact import disk_that_may_fill_up, read_json, refuse_existing, write_json
+from ..artifact import (
+    disk_that_may_fill_up,
+    in_sole_use,
+    read_json,
+    refuse_existing,
+    sweep_up,
+    write_json,
+)
 from ..errors import InputError
 from ..gpt.logs import RunLog, check_wandb
 from ..gpt.model import GPT
@@ -134,8 +141,9 @@ def train_saes(
         The folder of each member, in order.
 
     Raises:
-        InputError: `out` exists and `resume` is not asked for, or holds another training; an
-            interval below 1; activations that are not finite; the disk fills up.
+        InputError: `out` exists and `resume` is not asked for, holds another training, or
+            another process trains there; an interval below 1; activations that are not finite; the
+            disk fills up.
     """
     _check_intervals(checkpoint_every=checkpoint_every, log_every=log_every)
     if wandb is not None:
@@ -143,9 +151,9 @@ def train_saes(
     training = Training(members, source, plan, seed=seed, team=team, harvest=harvest)
     folders = [out / member.name for member in members]
     finished = all((folder / CONFIG).exists() for folder in folders)
-    with disk_that_may_fill_up(lambda: _kept(out, folders)):
-        _begin(training, members, source, out, resume=resume, leads=team.leads)
-        team.wait()
+    with disk_that_may_fill_up(lambda: _kept(out, folders)), ExitStack() as held:
+        _begin(training, members, source, out, resume=resume, team=team)
+        team.lead(lambda: held.enter_context(in_sole_use(out)))
         if resume and finished and not (out / CHECKPOINT).exists():
             return folders
         every = checkpoint_every or max(1, plan.steps // 20)
@@ -199,7 +207,7 @@ def _begin(
     out: Path,
     *,
     resume: bool,
-    leads: bool,
+    team: Team,
 ) -> None:
     asked = {
         "members": [_told(member) for member in members],
@@ -213,14 +221,16 @@ def _begin(
         _check_same(read_json(out / BEGUN), asked, out)
         if (out / CHECKPOINT).exists():
             training.restore(out / CHECKPOINT)
-    elif leads:
-        if (out / BEGUN).exists():
-            raise InputError(
-                f"{out} exists and holds a training: go on with --resume, or choose another --out"
-            )
-        refuse_existing(out)
-        out.mkdir(parents=True)
-        write_json(out / BEGUN, asked)
+        if team.leads:
+            sweep_up(out)
+    else:
+        team.lead(lambda: _make(out, asked))
+
+
+def _make(out: Path, asked: Mapping[str, object]) -> None:
+    check_new(out)
+    out.mkdir(parents=True)
+    write_json(out / BEGUN, asked)
 
 
 def check_new(out: Path) -> None:

@@ -26,7 +26,8 @@ Where this departs from the paper or from its code for Othello (othello_world/te
 * A suffix has at most `depth` moves, as the paper does for maps (k = 5) but not for Othello;
   `depth=None` is the paper's.
 * Different positions are never equal (that code may draw a position twice), and nothing that fails
-  is passed over (its `except: pass`). They stand at one ply, drawn uniformly from 3 to 58.
+  is passed over (its `except: pass`). They stand at one ply, drawn uniformly from 3 to 58, and are
+  those of two games drawn there; that code draws from the distinct positions of a length.
 * Two different positions can have the same continuations (one empty square, say), and a player's
   sampled boundary may be empty though it should not be. The share of nothing is not 1: such a pair
   does not count in the average, and `Distinction` tells how many count. The code's convention, by
