@@ -285,6 +285,16 @@ def test_boundaries_end_where_the_histories_part(hard: Games) -> None:
                 assert (move in rules(after + moves[:step])) == (step < len(moves) - 1)
 
 
+def test_games_with_fewer_columns(hard: Games) -> None:
+    """As they come from histories that somebody cut."""
+    cut = hard.moves[:, :40]
+    whole = torch.nn.functional.pad(cut, (0, 20), value=-1)
+    one, other = (behaviour(oracle, Games(moves, "cut")) for moves in (cut, whole))
+    assert int(one.positions.sum()) > 0
+    for column, right in zip(one, other, strict=True):
+        assert torch.equal(column, right)
+
+
 # Detours
 
 
