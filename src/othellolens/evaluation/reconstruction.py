@@ -66,6 +66,9 @@ def reconstruct(reads: Reads, games: Games, *, counts: Counts | None = None) -> 
         games: held-out games; even ones choose, odd ones are scored.
         counts: counts of these reads on these games; by default of the 128 mine / theirs facts. The
             concepts that they count are those that are rebuilt.
+
+    Raises:
+        InputError: there are no games.
     """
     counts = count(reads, games, cells()) if counts is None else counts
     labels = labelled(counts)

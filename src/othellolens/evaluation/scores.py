@@ -168,6 +168,9 @@ def score(counts: Counts, *, by: str = "f1") -> Scores:
     Args:
         counts: of a lens on held-out games.
         by: what the choice maximises: "f1", "lift" or "mcc".
+
+    Raises:
+        InputError: there is nothing to score.
     """
     features, concepts = counts.both.shape[2:]
     if not features or not concepts:

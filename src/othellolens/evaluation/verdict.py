@@ -49,6 +49,9 @@ def judge(
         lens: model, site and encoder.
         held: games that neither saw in training.
         watch: called with how many games were read, and how many will be in all.
+
+    Raises:
+        InputError: there are no games, or counting needs more memory than is allowed.
     """
     passes = 5 if isinstance(lens.encoder, Autoencoder) else 3
     done = 0

@@ -125,6 +125,9 @@ def random_games(count: int, *, seed: int, first: int = 0) -> Games:
 
     Returns:
         Games with moves int8 [count, 60].
+
+    Raises:
+        InputError: `count` or `first` is negative.
     """
     if count < 0 or first < 0:
         raise InputError(f"count and first must not be negative: got {count} and {first}")

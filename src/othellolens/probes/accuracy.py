@@ -106,6 +106,9 @@ def probe_accuracies(
         plies: at which plies to ask.
         batch: games at a time.
         watch: called with the number of games after each batch.
+
+    Raises:
+        InputError: there are no games, or a probe reads vectors of another width.
     """
     for site, probe in probes:
         warn_elsewhere(probe, site)
