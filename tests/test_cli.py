@@ -199,6 +199,14 @@ def test_show_draws_a_position(home: Path, capsys: pytest.CaptureFixture[str]) -
     assert "to move" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("moves", ["f5d6c3", "f5 d6 c3", "F5 D6 C3"])
+def test_show_takes_moves_as_players_write_them(
+    moves: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["show", moves])
+    assert capsys.readouterr().out.startswith("f5d6c3\n")
+
+
 def test_doctor_is_well(capsys: pytest.CaptureFixture[str]) -> None:
     main(["doctor"])
     shown = capsys.readouterr().out

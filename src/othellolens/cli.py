@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import sys
 import warnings
 import webbrowser
@@ -208,7 +209,7 @@ def show(what: Run, *, game: int = 0, ply: int | None = None) -> None:
         say(f"open {page.as_uri()}")
         webbrowser.open(page.as_uri())
         return
-    if not what.is_file() and not str(what).isalnum():
+    if not what.is_file() and re.search(r"[/\\]|\.\w+$", str(what)):
         raise InputError(f"there is no file {what}, and it is no moves such as f5d6c3")
     played = load_games(what) if what.is_file() else typed_games(str(what))
     if not 0 <= game < len(played):

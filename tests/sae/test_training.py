@@ -177,14 +177,19 @@ def test_one_process_at_a_time(player: GPT, played_games: Games, tmp_path: Path)
     out, rows, told = tmp_path / "run", source(player, played_games), list[str]()
 
     def again(_: object) -> None:
+        half = out / ".checkpoint.pt.77.tmp"
+        half.write_bytes(b"what the first process is writing")
         with pytest.raises(InputError) as caught:
             train_saes(members()[:1], rows, PLAN, out, resume=True)
         told.append(str(caught.value))
+        assert half.exists()
 
     train_saes(members()[:1], source(player, played_games), PLAN, out, watch=again)
     assert told
     assert all("is being trained by another process: wait for it" in line for line in told)
     assert not (out / ".lock").exists()
+    train_saes(members()[:1], rows, PLAN, out, resume=True)
+    assert not list(out.glob(".*.tmp"))
 
 
 def test_what_cannot_be_trained_is_refused(player: GPT, played_games: Games) -> None:

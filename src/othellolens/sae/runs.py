@@ -154,6 +154,8 @@ def train_saes(
     with disk_that_may_fill_up(lambda: _kept(out, folders)), ExitStack() as held:
         _begin(training, members, source, out, resume=resume, team=team)
         team.lead(lambda: held.enter_context(in_sole_use(out)))
+        if team.leads:
+            sweep_up(out)  # only now: another process might have been writing there
         if resume and finished and not (out / CHECKPOINT).exists():
             return folders
         every = checkpoint_every or max(1, plan.steps // 20)
@@ -221,8 +223,6 @@ def _begin(
         _check_same(read_json(out / BEGUN), asked, out)
         if (out / CHECKPOINT).exists():
             training.restore(out / CHECKPOINT)
-        if team.leads:
-            sweep_up(out)
     else:
         team.lead(lambda: _make(out, asked))
 
