@@ -1,6 +1,7 @@
 """Saved things: written in one step or not at all, and damaged ones end in one clear line."""
 
 import hashlib
+import os
 from pathlib import Path
 
 import pytest
@@ -209,6 +210,15 @@ def test_tensors_come_back(tmp_path: Path) -> None:
         assert value.dtype == tensors[key].dtype
         assert torch.equal(value, tensors[key]), key
     assert names(tmp_path) == ["x.safetensors"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions as POSIX has them")
+def test_others_may_read_what_they_may_read_of_any_file(tmp_path: Path) -> None:
+    (tmp_path / "any").touch()
+    write_tensors(tmp_path / "x.safetensors", {"a": torch.ones(1)})
+    write_json(tmp_path / "x.json", {})
+    modes = {(tmp_path / name).stat().st_mode for name in ("any", "x.safetensors", "x.json")}
+    assert len(modes) == 1
 
 
 def test_damaged_tensors_are_refused(tmp_path: Path) -> None:

@@ -136,13 +136,18 @@ def new_folder(path: Path, *, replace: str | None = None) -> Generator[Path]:
 def write_file(path: Path, write: Callable[[Path], object]) -> None:
     """Write a file in one step: `write` gets a temporary path, which is then renamed to `path`.
 
+    Others may read it as any file that the user makes: safetensors alone would let nobody.
+
     Raises:
         OSError: what the system says; that the disk is full, also where `write` hides it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     work = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
+        work.touch()
+        mode = work.stat().st_mode
         write(work)
+        work.chmod(mode)
         work.replace(path)
     except (RuntimeError, SafetensorError) as error:
         # torch and safetensors lose the system's own words on the way.
