@@ -99,19 +99,21 @@ def test_predictions_are_traced_tested_and_held_against_the_rules(
 ) -> None:
     folder: Path = request.getfixturevalue(kind)
     main(
-        ["trace", str(folder), "--count", "2", "--held", "10", "--widest", "8"]
+        ["trace", str(folder), "--count", "4", "--held", "10", "--widest", "8"]
         + ["--json", str(tmp_path / "out.json")]
     )
     said = capsys.readouterr().out
-    for what in ("feeds the logit", "2 predictions", "influence kept", "by chance"):
+    for what in ("feeds the logit", "4 predictions", "influence kept", "by chance"):
         assert what in said
     found = json.loads((tmp_path / "out.json").read_text())
-    assert len(found["predictions"]) == 2 and len(found["flanking lines"]) == 3
-    graph = found["predictions"][0]["graph"]
-    assert graph["nodes"][-1]["kind"] == "logit"
-    features = [node for node in graph["nodes"] if node["kind"] == "feature"]
+    assert len(found["predictions"]) == 4 and len(found["flanking lines"]) == 3
+    graphs = [prediction["graph"] for prediction in found["predictions"]]
+    assert all(graph["nodes"][-1]["kind"] == "logit" for graph in graphs)
+    # So small an encoder may leave the whole of one prediction to its errors, but not of all.
+    nodes = [node for graph in graphs for node in graph["nodes"]]
+    features = [node for node in nodes if node["kind"] == "feature"]
     assert features and all(len(node["board"]) == 64 and node["label"] for node in features)
-    assert all(max(s, t) < len(graph["nodes"]) for s, t, _ in graph["edges"])
+    assert all(max(s, t) < len(graph["nodes"]) for graph in graphs for s, t, _ in graph["edges"])
     # With everything that has influence kept, the model is itself again, or nearly so.
     last = found["faithfulness"][-1]
     assert last["influence kept"] == "100%"
