@@ -54,18 +54,21 @@ def in_double(*players: Any) -> Iterator[None]:
 
 
 def as_near(ours: Tensor, theirs: Tensor, truth: Tensor) -> bool:
-    """Whether ours in float32 is at most twice as far from their float64 as their own float32 is.
+    """Whether ours in float32 is hardly farther from their float64 than their own float32 is.
 
-    The attention scores of `mini` reach 570, where the rounding of a float32 upstream moves a
-    pattern by 1e-4, in TransformerLens as well as here: see `test_the_exception_is_needed`.
+    The attention scores of `mini` reach 670, where the rounding of a float32 upstream moves a
+    pattern by 1e-4, in TransformerLens as well as here: see `test_the_exception_is_needed`. Root
+    mean squares are compared: the largest of so many differences is a matter of luck on both sides.
     """
     assert truth.dtype == torch.float64 and ours.dtype == theirs.dtype == torch.float32
     seen = ours.isfinite()
-    off, rounding = (float((x.double() - truth)[seen].abs().max()) for x in (ours, theirs))
-    return off <= 2 * rounding
+    off, rounding = (
+        float((x.double() - truth)[seen].square().mean().sqrt()) for x in (ours, theirs)
+    )
+    return off <= 1.5 * rounding
 
 
-def test_the_exception_is_needed(pair: Pair, ids: Tensor, which: str) -> None:
+def test_the_exception_is_needed(pair: Pair, which: str) -> None:
     """Their own patterns of `mini` move by as much when they add up the heads in another order.
 
     Once this fails, `mini` has become well conditioned, and `as_near` has to go.
@@ -74,6 +77,7 @@ def test_the_exception_is_needed(pair: Pair, ids: Tensor, which: str) -> None:
     if which != "mini" or kind == "native bridge":
         pytest.skip("only mini has an exception; only these have two ways to add up heads")
     name = f"blocks.{model.cfg.n_layers - 1}.attn.hook_pattern"
+    ids = ol.tokens(ol.random_games(30, seed=0))[:, :59]
     with torch.no_grad():
         _, apart = theirs.run_with_cache(ids)
         theirs.set_use_attn_result(False)
@@ -82,7 +86,7 @@ def test_the_exception_is_needed(pair: Pair, ids: Tensor, which: str) -> None:
         finally:
             theirs.set_use_attn_result(True)
     own = note("their last hook_pattern, use_attn_result on and off", apart[name], together[name])
-    assert own > MOST / 2
+    assert own > MOST
 
 
 def test_the_comparison_can_fail(pair: Pair, ids: Tensor) -> None:
