@@ -1,10 +1,13 @@
 """Fixtures for every folder. The library is imported inside them, after its type checks are on."""
 
 import random
+from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 import torch
+from reference.hub import Hub, serving
 from reference.othello_by_lists import EARLY_PASS, WIPE_OUT, Replayed, random_game, replay
 
 if TYPE_CHECKING:
@@ -40,3 +43,14 @@ def model() -> "GPT":
     from reference.tiny import tiny_model
 
     return tiny_model("LNPre")
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    """`ol.load_gpt` fetches from here, into a folder of the test."""
+    with serving() as running:
+        monkeypatch.setenv("HF_ENDPOINT", running.url)
+        monkeypatch.setenv("OTHELLOLENS_CACHE", str(tmp_path / "cache"))
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+        yield running

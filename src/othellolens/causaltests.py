@@ -47,7 +47,7 @@ def causal(
     square's old state are turned off and those of its new state on.
 
     Args:
-        run: folder of an SAE (of other libraries, too).
+        run: folder of an SAE (of other libraries, too); user/repo:folder for one on the hub.
         model: where its folder does not say it, or another.
         site: where to read, likewise.
         games: a file of held-out games, or how many random ones to make, to choose features on.

@@ -118,8 +118,8 @@ def evaluate(
     """Judge an SAE or a probe against exact board truth, beside floors and ceilings; or a model.
 
     Args:
-        run: folder of an SAE (of other libraries, too), a probe or a model; "mini" is the model
-            that ships.
+        run: folder of an SAE (of other libraries, too), a probe or a model; user/repo:folder for an
+            SAE on the hub; any name of a model that `load_gpt` takes: "mini" is the one that ships.
         model: of an SAE or a probe, where its folder does not say it, or another.
         site: where to read, likewise.
         games: a file of held-out games, or how many random ones to make.
@@ -175,7 +175,8 @@ def report(
     """Write pages with boards for every feature of an SAE or probe; they open from disk.
 
     Args:
-        run: folder of an SAE (of other libraries, too) or a probe.
+        run: folder of an SAE (of other libraries, too) or a probe; user/repo:folder for an SAE on
+            the hub.
         out: the folder to write.
         model: where the folder does not say it, or another.
         site: where to read, likewise.

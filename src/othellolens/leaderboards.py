@@ -26,7 +26,7 @@ from .probes.fit import ProbePlan
 from .report.board import envelope, page
 from .report.standings import Entry, by_family, markdown, rows, said, standings
 from .river import Contest, rivals
-from .runs import HELD_SEED, apart, games_of, load_lens
+from .runs import HELD_SEED, apart, games_of, load_encoder, load_lens
 from .sae.autoencoder import Recipe, SparseAutoencoder
 from .sae.batch_topk import BatchTopK
 from .sae.plan import SAEPlan
@@ -105,7 +105,8 @@ def leaderboard(
     on, and further encoders can be added later.
 
     Args:
-        runs: folders of SAEs or probes (of other libraries, too), or of whole sweeps.
+        runs: folders of SAEs or probes (of other libraries, too), or of whole sweeps;
+            user/repo:folder for an SAE on the hub.
         out: the folder to write.
         model: of encoders whose folder does not say it, or another.
         site: where to read, likewise.
@@ -126,7 +127,7 @@ def leaderboard(
     contenders = [found for run in runs for found in contenders_of(run)]
     for one in contenders:
         if not one.folder.exists():
-            raise InputError(f"there is no folder {one.folder}")
+            load_encoder(one.folder)  # from the hub, or refused before the first is judged
     held, progress = games_of(games, HELD_SEED), Progress()
     judging = _Judging(out, held, ranks, _concepts(families_of))
     lenses: list[Lens] = []

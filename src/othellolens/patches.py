@@ -73,7 +73,8 @@ def patch_verb(
         back: plies before the last at which layers are patched.
         between: points between the two runs at which gradients are averaged.
         neurons: of all layers, those to patch exactly that attribution patching ranks highest.
-        features: a run folder of an SAE whose features are patched likewise.
+        features: folder of an SAE, or user/repo:folder for one on the hub: its features are patched
+            likewise.
         ablated: random games on which components are taken out; 0: none.
         seed: of pairs and resampling.
         json: file for the result ("-": standard output).

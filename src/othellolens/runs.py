@@ -8,7 +8,7 @@ from .encoder import Encoder
 from .errors import InputError
 from .gpt.checkpoints.forms import FINAL
 from .gpt.hub import push_to_hub as push_gpt
-from .gpt.published import PUBLISHED
+from .gpt.published import PUBLISHED, find
 from .gpt.runs import BEGUN, load_gpt
 from .gpt.sites import Site
 from .lens import Lens
@@ -17,7 +17,7 @@ from .othello.records import load_games
 from .probes.files import KINDS, load_probe
 from .probes.probe import warn_elsewhere
 from .sae.autoencoder import SparseAutoencoder
-from .sae.foreign.forms import is_sae, nothing, read_sae
+from .sae.foreign.forms import is_sae, load_sae, nothing, read_sae
 from .sae.hub import push_sae
 
 _NUMBER = re.compile(r"-?\d+")
@@ -55,16 +55,19 @@ def load_encoder(path: str | Path) -> Encoder:
     """An SAE or a probe, recognised by content; where it is from is in `metadata`.
 
     Args:
-        path: a folder of ours; an SAE in any form that `load_sae` reads.
+        path: a folder of ours; an SAE in any form that `load_sae` reads, on the hub too.
 
     Raises:
-        InputError: no such folder, of no known kind, or damaged.
+        InputError: no such folder, of no known kind, or damaged; it cannot be fetched.
     """
     if is_model(path) and not Path(path).is_file():
         raise InputError(f"{path} is a model: name the folder of an SAE or of a probe")
     path = Path(path)
     if not path.exists():
-        raise InputError(f"there is no folder {path}")
+        try:
+            return load_sae(str(path))
+        except InputError as error:
+            raise InputError(f"there is no folder {path}; {error}") from None
     if is_sae(path):
         return read_sae(path)
     if (path / CONFIG).exists() and read_json(path / CONFIG).get("kind") in KINDS:
@@ -78,10 +81,17 @@ def is_model(path: str | Path) -> bool:
     if str(path) == "mini" or begun.is_file() or (config.parent / FINAL).is_file():
         return True
     if not Path(path).exists():
-        return str(path) in PUBLISHED
+        return str(path) in PUBLISHED or _is_hub_model(str(path))
     if Path(path).is_file():
         return not is_sae(Path(path))
     return config.is_file() and read_json(config).get("kind") == "gpt"
+
+
+def _is_hub_model(name: str) -> bool:
+    try:
+        return is_model(find(name))
+    except InputError:
+        return False
 
 
 def push_to_hub(what: SparseAutoencoder | str | Path, repo: str, *, private: bool = False) -> str:
@@ -112,8 +122,8 @@ def load_lens(path: str | Path, *, model: str | None = None, site: str | None = 
     """An encoder with the model and the site that it was made for.
 
     Args:
-        path: the encoder's folder.
-        model: the model to use instead of the one that the folder names.
+        path: the encoder, as in `load_encoder`.
+        model: the model to use instead of the one that it names.
         site: the site to use instead, e.g. "resid_post.3".
 
     Raises:

@@ -37,7 +37,8 @@ def sparse_probe(
     fitted on even games; F1 is of the odd ones.
 
     Args:
-        runs: folders of SAEs or probes (of other libraries, too), or of whole sweeps.
+        runs: folders of SAEs or probes (of other libraries, too), or of whole sweeps;
+            user/repo:folder for an SAE on the hub.
         model: of encoders whose folder does not say it, or another.
         site: where to read, likewise.
         games: a file of held-out games, or how many random ones to make.
