@@ -181,7 +181,7 @@ def sweep(members: int, seconds: float) -> float:
     ]
     source = ol.Played(model, site, ol.random_games(8192, seed=0), window=2048)
     training = ol.Training(learning, source, ol.SAEPlan(rows=10**9, window=2048))
-    return _rate(training.steps(), 1024, seconds)
+    return _rate(training.steps(), 1024, _window(source), seconds)
 
 
 def whole(how: str, size: str, seconds: float) -> float:
@@ -204,24 +204,35 @@ def whole(how: str, size: str, seconds: float) -> float:
                 yield learn()
                 first += batch // 59
 
-        return _rate(loop(), batch, seconds)
+        return _rate(loop(), batch, batch, seconds)
     ol.keep_memory()
     bf16 = how.endswith("bf16")
     source = ol.Played(
-        model, site, games, window=2 * batch, precision="bf16" if bf16 else "fp32", compiled=bf16
+        model, site, games, window=4096, precision="bf16" if bf16 else "fp32", compiled=bf16
     )
     plan = ol.SAEPlan(rows=10**9, batch=batch, precision="bf16" if bf16 else "fp32")
     member = ol.Member("x", ol.TopK(SIZES[size][1], k=K), site)
-    return _rate(ol.Training([member], source, plan).steps(), batch, seconds)
+    return _rate(ol.Training([member], source, plan).steps(), batch, _window(source), seconds)
 
 
-def _rate(steps: Any, batch: int, seconds: float) -> float:
-    next(steps)
-    started, done = time.perf_counter(), 0
-    while time.perf_counter() - started < seconds:
-        next(steps)
-        done += 1
-    return batch * done / (time.perf_counter() - started)
+def _window(source: ol.Played) -> float:
+    """Mean rows of a window; they are nearly alike."""
+    return sum(source.rows_in(number) for number in range(source.windows)) / source.windows
+
+
+def _rate(steps: Any, batch: int, window: float, seconds: float) -> float:
+    """Rows a second over whole windows of rows, so that each that is used is harvested in the time.
+
+    The model runs in the step that takes the first row of a window: the clock starts behind such a
+    step and stops behind another.
+    """
+    done, read, started = 0, 0, 0.0
+    while not started or time.perf_counter() - started < seconds:
+        behind = int(read * window) // batch + 2
+        for _ in range(behind - done):
+            next(steps)
+        done, read, started = behind, read + 1, started or time.perf_counter()
+    return batch * (done - 2) / (time.perf_counter() - started)
 
 
 def measure(what: str, how: str, kind: str, size: str) -> float:
@@ -282,6 +293,9 @@ def main() -> None:
     parser.add_argument("--one", nargs=4, metavar=("WHAT", "HOW", "KIND", "SIZE"))
     parser.add_argument("--quick", action="store_true", help="width 4,096 and mini's alone")
     parser.add_argument("--steps", nargs=2, metavar=("SIZE", "KIND"), help="that table alone")
+    parser.add_argument(
+        "--ways", action="store_true", help="the sweep and the ways from games alone"
+    )
     asked = parser.parse_args()
     if asked.one:
         print(json.dumps(measure(*asked.one)))
@@ -295,7 +309,8 @@ def main() -> None:
         steps(asked.steps[0], (asked.steps[1],))
         return
     kinds = ("relu", "topk", "batchtopk", "jumprelu")
-    for size in ("4096", "mini") if asked.quick else ("4096", "16384", "mini"):
+    sizes = () if asked.ways else ("4096", "mini") if asked.quick else ("4096", "16384", "mini")
+    for size in sizes:
         steps(size, kinds if size != "16384" else kinds[:2])
     one, many = run("sweep", "", "1", "mini"), run("sweep", "", "16", "mini")
     print("\nsweep over one stream of mini, TopK, width 1024, the model's runs included")
