@@ -226,12 +226,16 @@ def _rate(steps: Any, batch: int, window: float, seconds: float) -> float:
     The model runs in the step that takes the first row of a window: the clock starts behind such a
     step and stops behind another.
     """
-    done, read, started = 0, 0, 0.0
-    while not started or time.perf_counter() - started < seconds:
+    done, read = 2, 0
+    for _ in range(done):
+        next(steps)
+    started = time.perf_counter()
+    while time.perf_counter() - started < seconds:
+        read += 1
         behind = int(read * window) // batch + 2
         for _ in range(behind - done):
             next(steps)
-        done, read, started = behind, read + 1, started or time.perf_counter()
+        done = behind
     return batch * (done - 2) / (time.perf_counter() - started)
 
 
